@@ -1,0 +1,5 @@
+"""Kept thin: everything is declared in pyproject.toml."""
+
+from setuptools import setup
+
+setup()
