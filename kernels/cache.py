@@ -1,0 +1,428 @@
+"""Compiled kernels: made on first use, kept on disk, never stale.
+
+    @kernel("void(int64, int64)")
+    def body(address, n): ...
+
+declares a kernel: a function with one explicit signature that Numba compiles to a C function when its
+`.address` is first needed. Importing the package compiles nothing.
+
+Where the machine code lives: `<user cache directory>/tinygrad_ft/<module>-<key>/`, or below
+TINYGRAD_FT_CACHE_DIR if that is set. The key is a hash of everything the code depends on: the source of
+the kernel's module and of every module of this package that it imports (directly or not), the versions
+of Python, Numba and llvmlite, the processor and its features, the vector width, Numba's code generation
+settings. An edit or an upgrade therefore leads to another directory and old code is never found.
+Numba itself would notice only edits of the file that holds the kernel.
+
+Modules of this package must import each other as `from kernels.x import y`: that line is what the hash
+follows (a test holds the rule). The directory is made private to the user (mode 0700), because a cache
+file is code. Files are replaced atomically, so any number of processes may start at once; a damaged file
+is recompiled. Without a writable directory kernels are compiled in memory, and `cache_info()` says so.
+
+One kernel may call another one as a plain C function, at the price of a few nanoseconds and none of the
+compile time that inlining costs: see `Kernel.symbol`.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+import platformdirs
+from numba import types
+from numba.core import sigutils
+from numba.core.ccallback import CFunc
+
+from kernels.host import LANES, cpu_features, cpu_name
+
+DIRECTORY_VARIABLE = "TINYGRAD_FT_CACHE_DIR"
+PACKAGE = Path(__file__).parent
+UNUSED_DAYS = 30
+"""A cache directory of an older version that no process used for so long is deleted."""
+
+_registry: dict[str, "Compiled"] = {}
+_lock = threading.RLock()
+_counts = {"compiled": 0, "loaded": 0}
+_problem: str | None = None
+
+
+# ------------------------------------------------------------------------------ keys and directories
+
+
+def cache_directory() -> Path:
+    """The directory that holds all compiled kernels of this user."""
+    chosen = os.environ.get(DIRECTORY_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("tinygrad_ft"))
+
+
+_IMPORT = re.compile(r"^\s*from kernels\.([\w.]+) import", re.MULTILINE)
+
+
+def _sources_of(module: str) -> list[Path]:
+    """The files that code in kernels/<module>.py depends on, itself included."""
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
+        if name not in found and path.exists():
+            found[name] = path
+            waiting += _IMPORT.findall(path.read_text(encoding="utf-8"))
+    return [found[name] for name in sorted(found)]
+
+
+@lru_cache(maxsize=1)
+def _surroundings() -> str:
+    """Everything but source code that compiled code depends on."""
+    config = numba.config
+    return "\n".join(
+        [
+            platform.python_implementation(),
+            sys.version,
+            numba.__version__,
+            llvmlite.__version__,
+            cpu_name(),
+            cpu_features(),
+            str(LANES),
+            repr([config.OPT, config.BOUNDSCHECK, config.CPU_NAME, config.CPU_FEATURES]),
+        ]
+    )
+
+
+@lru_cache(maxsize=None)
+def _directory_name(module: str) -> str:
+    digest = hashlib.sha256(_surroundings().encode())
+    for path in _sources_of(module):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"{module}-{digest.hexdigest()[:20]}"
+
+
+def _writable_directory(module: str) -> Path | None:
+    """The kernel cache directory for a module, made if need be; None if it cannot be written."""
+    global _problem
+    path = cache_directory() / _directory_name(module)
+    try:
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _remove_unused(path, module)
+        tempfile.TemporaryFile(dir=path).close()
+        os.utime(path)
+    except OSError as error:
+        _problem = f"cannot write to {path}: {error.strerror or error}"
+        return None
+    return path
+
+
+def _remove_unused(path: Path, module: str) -> None:
+    """Delete directories that older versions of the same module left behind."""
+    limit = time.time() - UNUSED_DAYS * 86400
+    for other in path.parent.glob(f"{module}-{'?' * 20}"):
+        if other != path and other.stat().st_mtime < limit:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------- kernels
+
+
+class Compiled:
+    """Something that is compiled once per process, or loaded from disk; listed in `registered()`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.module = function.__module__.removeprefix("kernels.")
+        self.name = f"{self.module}.{function.__name__}"
+        self.function = function
+        self.ready = False
+        _registry[self.name] = self
+
+    def load(self) -> None:
+        """Compile, or load from disk. Safe to call from several threads, and cheap when done."""
+        if self.ready:
+            return
+        with _lock:
+            if self.ready:
+                return
+            directory = _writable_directory(self.module)
+            before = numba.config.CACHE_DIR
+            # Numba reads this setting only while the cache is being attached, so the rest of the
+            # process keeps its own.
+            numba.config.CACHE_DIR = str(directory or "")
+            try:
+                from_disk = self._build(cached=directory is not None)
+            finally:
+                numba.config.CACHE_DIR = before
+            _counts["loaded" if from_disk else "compiled"] += 1
+            self.ready = True
+
+    def on_disk(self) -> bool:
+        """True if the compiled code is in the cache directory."""
+        directory = cache_directory() / _directory_name(self.module)
+        return any(directory.glob(f"*/{self.module}.{self.function.__name__}-*.nbc"))
+
+    def _build(self, cached: bool) -> bool:
+        """Make the code ready; returns True if it came from disk."""
+        raise NotImplementedError
+
+
+class Kernel(Compiled):
+    """A compiled function without Python objects: integers, floats and addresses only.
+
+    address  where the machine code starts (compiles on first use)
+    symbol   the same function as other kernels call it; the caller declares it in `needs`
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        signature: Any,
+        needs: Sequence["Kernel"],
+        fastmath: Iterable[str],
+    ) -> None:
+        super().__init__(function)
+        self.needs = tuple(needs)
+        self._signature = signature
+        self._fastmath = fastmath
+        self._code: Any = None
+        arguments, result = sigutils.normalize_signature(signature)
+        self._symbol_name = "tinygrad_ft_" + self.name.replace(".", "_")
+        self.symbol = types.ExternalFunction(self._symbol_name, result(*arguments))
+
+    def _build(self, cached: bool) -> bool:
+        for other in self.needs:
+            other.load()
+        code = self._make(cached)
+        if cached and not _compiles(code):
+            # A damaged cache file: forget it and write a good one. If that fails too (a full disk,
+            # or an error in the kernel itself), do without the disk.
+            code = self._make(cached)
+            code._cache.flush()
+            if not _compiles(code):
+                code = self._make(False)
+                code.compile()
+        elif not cached:
+            code.compile()
+        self._code = code
+        llvm.add_symbol(self._symbol_name, code.address)
+        return bool(code.cache_hits)
+
+    def _make(self, cached: bool) -> Any:
+        options = {"nogil": True, "error_model": "numpy", "fastmath": set(self._fastmath)}
+        code = CFunc(
+            self.function, sigutils.normalize_signature(self._signature), locals={}, options=options
+        )
+        if cached:
+            code.enable_caching()
+        return code
+
+    @property
+    def address(self) -> int:
+        if not self.ready:
+            self.load()
+        return int(self._code.address)
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        """The kernel as a Python callable on integers (addresses too) and floats; releases the GIL."""
+        found = self.__dict__.get("_call")
+        if found is None:
+            arguments, result = sigutils.normalize_signature(self._signature)
+            function_type = ctypes.CFUNCTYPE(_ctype(result), *map(_ctype, arguments))
+            found = self.__dict__["_call"] = function_type(self.address)
+        return found
+
+    def llvm_ir(self) -> str:
+        """The optimised LLVM code, for reading."""
+        self.load()
+        return str(self._code.inspect_llvm())
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}{'' if self.ready else ' (not compiled yet)'}>"
+
+
+def _compiles(code: Any) -> bool:
+    try:
+        code.compile()
+    except Exception:
+        return False
+    return True
+
+
+def _ctype(type_: Any) -> Any:
+    if type_ == types.void:
+        return None
+    return ctypes.c_double if type_ == types.float64 else ctypes.c_int64
+
+
+BODY = types.void(
+    types.CPointer(types.int64), types.CPointer(types.float64), types.int64, types.int64
+)
+"""The signature of a parallel body: (integers and addresses, numbers, task, number of tasks)."""
+
+
+def kernel(
+    signature: Any = BODY,
+    *,
+    needs: Iterable[Kernel] = (),
+    fastmath: Iterable[str] = frozenset({"contract"}),
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Declare a kernel.
+
+    signature  Numba signature, as text or types; by default that of a parallel body
+    needs      kernels that this one calls through their `.symbol`
+    fastmath   LLVM flags; the default allows a*b+c in one rounding and nothing that could lose a NaN
+               or an infinity
+    """
+
+    def decorate(function: Callable[..., Any]) -> Kernel:
+        return Kernel(function, signature, tuple(needs), fastmath)
+
+    return decorate
+
+
+# -------------------------------------------------------------------------------------- for the user
+
+
+def registered() -> list[str]:
+    """Names of all kernels, "module.function", in the order of their declaration."""
+    return list(_registry)
+
+
+def cache_info() -> dict[str, Any]:
+    """Facts about the kernel cache.
+
+    directory  where it is
+    writable   whether compiled code is kept there
+    problem    why not, or None
+    kernels    number of declared kernels
+    on_disk    how many of them need no compilation
+    compiled, loaded   how many this process has compiled itself, and loaded from disk
+    bytes      size of the directory
+    """
+    directory = cache_directory()
+    writable = _writable_directory("parallel") is not None
+    files = [path for path in directory.rglob("*") if path.is_file()] if directory.is_dir() else []
+    return {
+        "directory": str(directory),
+        "writable": writable,
+        "problem": None if writable else _problem,
+        "kernels": len(_registry),
+        "on_disk": sum(item.on_disk() for item in _registry.values()),
+        **_counts,
+        "bytes": sum(path.stat().st_size for path in files),
+    }
+
+
+def warmup(
+    progress: Callable[[int, int, str], object] | None = None,
+    names: Iterable[str] | None = None,
+    processes: int | None = None,
+) -> None:
+    """Compile every kernel that is not on disk yet, and load all.
+
+    progress   called as progress(done, total, name) after each kernel
+    names      only these (see `registered()`); default all
+    processes  how many compile at once; default one per available core. With one, or when the cache
+               directory cannot be written, this process compiles everything itself.
+    """
+    chosen = [_registry[name] for name in names] if names is not None else list(_registry.values())
+    report = progress or (lambda done, total, name: None)
+    missing = [item.name for item in chosen if not (item.ready or item.on_disk())]
+    workers = min(processes or _cores(), len(missing))
+    done = 0
+    total = len(chosen)
+    if workers > 1 and _writable_directory("parallel") is not None:
+        for name in _compile_in_processes(missing, workers):
+            done += 1
+            report(done, total, name)
+    counted = done
+    for item in chosen:
+        item.load()
+        if not counted or item.name not in missing:
+            done = min(done + 1, total)
+            report(done, total, item.name)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _compile_in_processes(names: Sequence[str], workers: int) -> Iterable[str]:
+    """Start interpreters that compile one named kernel after another into the shared directory.
+
+    Yields names as they are finished. A worker that dies ends quietly: what it left is compiled by
+    the caller, in its own process, where an error is seen."""
+    import queue
+
+    todo: queue.SimpleQueue[str] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    for name in names:
+        todo.put(name)
+
+    def drive() -> None:
+        command = [sys.executable, "-c", "from kernels.cache import _serve; _serve()"]
+        environment = dict(os.environ)
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(PACKAGE.parent), *filter(None, [environment.get("PYTHONPATH")])]
+        )
+        try:
+            with subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env=environment,
+            ) as process:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                while True:
+                    try:
+                        name = todo.get_nowait()
+                    except queue.Empty:
+                        break
+                    process.stdin.write(name + "\n")
+                    process.stdin.flush()
+                    if process.stdout.readline().strip() != name:
+                        break
+                    finished.put(name)
+                process.stdin.close()
+        except OSError:
+            pass
+        finally:
+            finished.put(None)
+
+    for _ in range(workers):
+        threading.Thread(target=drive, daemon=True).start()
+    running = workers
+    while running:
+        item = finished.get()
+        if item is None:
+            running -= 1
+        else:
+            yield item
+
+
+def _serve() -> None:
+    """The other side of `_compile_in_processes`: names in, the same names out when compiled."""
+    import kernels  # noqa: F401  (declares all kernels)
+
+    for line in sys.stdin:
+        name = line.strip()
+        _registry[name].load()
+        print(name, flush=True)
+
+

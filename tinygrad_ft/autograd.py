@@ -1,0 +1,17 @@
+"""The names of `torch.autograd`: `grad`, `backward`, `Function`, `gradcheck`, grad modes."""
+
+from tinygrad_ft.engine import backward, grad
+from tinygrad_ft.function import Function
+from tinygrad_ft.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_ft.gradcheck import gradcheck
+
+__all__ = [
+    "Function",
+    "backward",
+    "enable_grad",
+    "grad",
+    "gradcheck",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+]

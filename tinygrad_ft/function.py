@@ -1,0 +1,231 @@
+"""`Function`: the contract of an op. One subclass is one op, and one instance is one node of the graph.
+
+An op computes with ndarrays on the way forward and with Tensors on the way back:
+
+    class Mul(Function):
+        '''out = a * b;  grad_a = grad_out * b,  grad_b = grad_out * a'''
+
+        def forward(self, a, b):
+            self.save_input(0, needed_by=1)
+            self.save_input(1, needed_by=0)
+            return a * b
+
+        def backward(self, grad_out):
+            grad_a = grad_out * self.input(1) if self.needs_input_grad[0] else None
+            grad_b = grad_out * self.input(0) if self.needs_input_grad[1] else None
+            return grad_a, grad_b
+
+Because `backward` is written in ops that can be recorded, the derivative of a derivative needs no
+extra code: gradients of any order exist as soon as the ops used in `backward` have one.
+
+What may be kept for `backward`:
+
+- `save_input(i)` / `input(i)`: an input, with its history, so that it is differentiated in its turn;
+- `save_output()` / `output()`: the op's own result, which re-enters the graph as this node's output;
+- `save_constant(name, array)` / `constant(name)`: masks and indices. Booleans and integers only: they
+  are locally constant, so leaving them out of a derivative is right;
+- `save_statistics(name, array)` / `statistics(name)`: floats that a fused kernel wants back. They carry
+  no history, so they are refused while the backward is being recorded.
+
+Numbers, shapes and flags are plain attributes. A float array as a plain attribute raises.
+
+References point backwards only: tensor -> node -> the nodes and leaves it came from. A node never
+holds its output tensor, so a graph is freed by reference counting alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from tinygrad_ft.grad_mode import is_grad_enabled
+from tinygrad_ft.tensor import Tensor
+
+_creation_counter = itertools.count()
+
+
+class Edge(NamedTuple):
+    """Where the gradient of one input goes: to output `index` of a node, to a leaf, or nowhere."""
+
+    target: Function | Tensor | None
+    index: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+_NOWHERE = Edge(None, 0, (), np.dtype(np.float32))
+
+
+class Function:
+    """An op and its place in the graph; see the module's docstring for how to write one."""
+
+    #: the output looks at the memory of input 0: both share one version counter
+    view: ClassVar[bool] = False
+    #: outputs from this position on carry no gradient (indices, statistics)
+    differentiable_outputs: ClassVar[int | None] = None
+
+    needs_input_grad: tuple[bool, ...]
+
+    def __init__(self) -> None:
+        self.order = -1
+        self.edges: tuple[Edge, ...] = ()
+        self.output_specs: tuple[tuple[tuple[int, ...], np.dtype], ...] = ()
+        self._inputs: tuple[Tensor | None, ...] = ()
+        self._recorded = False
+        self._freed = False
+        self._saved: dict[str, Any] = {}
+        self._wants_output = False
+
+    # ---- to be written by an op ------------------------------------------------------------------
+
+    def forward(self, *arrays: Any, **params: Any) -> Any:
+        """Compute the result (an ndarray or a tuple of them) from ndarrays."""
+        raise NotImplementedError(f"{self.name}: forward is not written")
+
+    def backward(self, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
+        """The gradient of each input from the gradient of each output, in Tensor ops."""
+        raise NotImplementedError(
+            f"{self.name}: backward is not written, so nothing can be differentiated through it"
+        )
+
+    # ---- calling ---------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The op's name as shown in messages."""
+        return type(self).__name__
+
+    @classmethod
+    def apply(cls, *inputs: Tensor | None, **params: Any) -> Any:
+        """Run the op on tensors (None for an absent input) and record it if a gradient may be asked."""
+        node = cls()
+        recording = is_grad_enabled()
+        node.needs_input_grad = tuple(
+            recording and t is not None and t.requires_grad for t in inputs
+        )
+        node._recorded = any(node.needs_input_grad)
+        node._inputs = inputs
+        result = node.forward(*[None if t is None else t._data for t in inputs], **params)
+        node._inputs = ()
+        arrays = result if isinstance(result, tuple) else (result,)
+        outputs = tuple(Tensor._wrap(a) for a in arrays)
+        if cls.view and inputs[0] is not None:
+            for out in outputs:
+                out._version = inputs[0]._version
+        if node._recorded:
+            node._record(inputs, outputs)
+        return outputs if isinstance(result, tuple) else outputs[0]
+
+    def _record(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]) -> None:
+        for key, value in self.__dict__.items():
+            if isinstance(value, np.ndarray) and value.dtype.kind in "fc":
+                raise TypeError(
+                    f"{self.name}: the float array {key!r} is kept as a plain attribute and would be "
+                    "lost to higher derivatives; use save_input, save_output or save_statistics"
+                )
+        self.order = next(_creation_counter)
+        self.edges = tuple(
+            _NOWHERE
+            if t is None or not needed
+            else Edge(t if t._node is None else t._node, t._index, t.shape, t.dtype)
+            for t, needed in zip(inputs, self.needs_input_grad, strict=True)
+        )
+        self.output_specs = tuple((t.shape, t.dtype) for t in outputs)
+        for index, out in enumerate(outputs[: self.differentiable_outputs]):
+            if out.dtype.kind == "f":
+                out.requires_grad = True
+                out._node = self
+                out._index = index
+        if self._wants_output:
+            out = outputs[0]
+            self._saved["output"] = (out._data, out._version, out._version.count)
+
+    # ---- keeping things for backward --------------------------------------------------------------
+
+    def save_input(self, index: int, *, needed_by: int | None = None) -> None:
+        """Keep input `index`; with `needed_by=j`, only if the gradient of input `j` is wanted."""
+        tensor = self._inputs[index]
+        if (
+            self._recorded
+            and tensor is not None
+            and (needed_by is None or self.needs_input_grad[needed_by])
+        ):
+            self._saved[f"input {index}"] = (tensor, tensor._version.count)
+
+    def input(self, index: int) -> Tensor:
+        """The Tensor kept by `save_input(index)`, with its history."""
+        tensor, version = self._take(f"input {index}")
+        self._check_version(tensor._version.count, version, f"its input {index}", tensor.shape)
+        return tensor
+
+    def save_output(self) -> None:
+        """Keep the op's first output."""
+        self._wants_output = self._recorded
+
+    def output(self) -> Tensor:
+        """The output kept by `save_output`; part of the graph while the backward is recorded."""
+        array, counter, version = self._take("output")
+        self._check_version(counter.count, version, "its output", array.shape)
+        tensor = Tensor._wrap(array)
+        tensor._version = counter
+        if is_grad_enabled():
+            tensor.requires_grad, tensor._node = True, self
+        return tensor
+
+    def save_constant(self, name: str, array: np.ndarray) -> None:
+        """Keep a mask or indices. A float array raises TypeError: it would not be locally constant."""
+        if array.dtype.kind not in "biu":
+            raise TypeError(
+                f"{self.name}: {name!r} has dtype {array.dtype}; only boolean and integer arrays are "
+                "locally constant"
+            )
+        if self._recorded:
+            self._saved[name] = array
+
+    def constant(self, name: str) -> np.ndarray:
+        """The array kept by `save_constant(name)`."""
+        array: np.ndarray = self._take(name)
+        return array
+
+    def save_statistics(self, name: str, array: np.ndarray) -> None:
+        """Keep a float array for a fused backward kernel, which runs only when not recorded."""
+        if self._recorded:
+            self._saved[name] = array
+
+    def statistics(self, name: str) -> np.ndarray:
+        """The array kept by `save_statistics(name)`; raises while the backward is recorded."""
+        if is_grad_enabled():
+            raise RuntimeError(
+                f"{self.name}: the saved {name!r} carries no history and cannot be used in a backward "
+                "that is recorded; write that case in Tensor ops"
+            )
+        array: np.ndarray = self._take(name)
+        return array
+
+    def _take(self, key: str) -> Any:
+        if self._freed:
+            raise RuntimeError(
+                f"{self.name}: a second backward through a graph that was freed; pass "
+                "retain_graph=True to the first one"
+            )
+        if key not in self._saved:
+            raise RuntimeError(f"{self.name}: {key!r} was not saved in forward")
+        return self._saved[key]
+
+    def _check_version(self, now: int, then: int, what: str, shape: tuple[int, ...]) -> None:
+        if now != then:
+            raise RuntimeError(
+                f"{self.name}: {what}, of shape {shape}, is needed for the gradient but was changed in "
+                f"place (version {now}, saved at version {then}); use an out-of-place operation or a "
+                "clone()"
+            )
+
+    def release(self) -> None:
+        """Drop what was kept; a later backward through this node raises."""
+        self._saved = {}
+        self._freed = True
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"

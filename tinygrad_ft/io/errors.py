@@ -1,0 +1,35 @@
+"""What can be wrong with a user's file or folder. Every message is one sentence that names it."""
+
+
+class FileError(RuntimeError):
+    """Base of every error of `tinygrad_ft.io`: a file or a folder is not what it should be."""
+
+
+class WeightsError(FileError):
+    """A weights file cannot be read, is refused, or does not fit the model."""
+
+
+class CheckpointError(FileError):
+    """A checkpoint cannot be written or read back."""
+
+
+class RunFolderError(FileError):
+    """A run folder holds another run, is in use, or has nothing to resume."""
+
+
+class WriteError(FileError):
+    """A file could not be written; whatever stood under its name before is untouched."""
+
+
+class BadContentError(Exception):
+    """Internal to the readers: the rest of a sentence that the caller begins with the file's name."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """`value` for an error message: printable, short, whatever a hostile file put into it."""
+    text = value if isinstance(value, str) else f"a {type(value).__name__}"
+    if isinstance(value, (bool, int, float)):
+        huge = isinstance(value, int) and value.bit_length() > 128
+        text = "an absurdly large number" if huge else repr(value)
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[: limit + 1])
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,121 @@
+"""Batch normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167), with PyTorch's conventions."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from tinygrad_ft.grad_mode import no_grad
+from tinygrad_ft.nn import functional as F
+from tinygrad_ft.nn import init
+from tinygrad_ft.nn.module import Module
+from tinygrad_ft.nn.parameter import Parameter
+from tinygrad_ft.tensor import Tensor
+
+
+class BatchNorm(Module):
+    """What BatchNorm1d and BatchNorm2d share: y = (x - mean) / sqrt(var + eps) * weight + bias per channel.
+
+    In training, mean and (biased) variance are those of the batch, and
+    running = (1 - momentum) running + momentum batch, with the unbiased variance; ``momentum=None``
+    keeps the plain average over all batches. In evaluation, and when ``frozen`` (see ``nn.freeze``), the
+    running values are used and stay as they are.
+    """
+
+    optional_state: ClassVar[frozenset[str]] = frozenset({"num_batches_tracked"})
+    input_dims: ClassVar[dict[int, str]]
+
+    weight: Parameter | None
+    bias: Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
+        super().__init__()
+        if num_features < 1:
+            raise ValueError(f"{type(self).__name__} needs 1 or more channels, got {num_features}")
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        self.frozen = False
+
+        ones, zeros = np.ones(num_features, np.float32), np.zeros(num_features, np.float32)
+        self.register_parameter("weight", Parameter(ones) if affine else None)
+        self.register_parameter("bias", Parameter(zeros) if affine else None)
+        tracked = track_running_stats
+        self.register_buffer("running_mean", Tensor(zeros.copy()) if tracked else None)
+        self.register_buffer("running_var", Tensor(ones.copy()) if tracked else None)
+        count = np.zeros((), np.int64)
+        self.register_buffer("num_batches_tracked", Tensor(count) if tracked else None)
+
+    def reset_running_stats(self) -> None:
+        """Forget the running statistics: mean 0, variance 1, no batches."""
+        if self.running_mean is not None and self.running_var is not None:
+            init.zeros_(self.running_mean)
+            init.ones_(self.running_var)
+        if self.num_batches_tracked is not None:
+            init.zeros_(self.num_batches_tracked)
+
+    def reset_parameters(self) -> None:
+        """Weight 1, bias 0, and no running statistics."""
+        self.reset_running_stats()
+        if self.weight is not None and self.bias is not None:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim not in self.input_dims or x.shape[1] != self.num_features:
+            wanted = " or ".join(self.input_dims.values()).replace("C", str(self.num_features))
+            raise ValueError(f"{self!r} got an input of shape {x.shape}: expected {wanted}")
+        use_batch = self.running_mean is None or (self.training and not self.frozen)
+        if use_batch and self.training and math.prod(x.shape) == self.num_features:
+            raise ValueError(
+                f"{self!r} got an input of shape {x.shape}: in training it needs more than one value "
+                "per channel; use a larger batch (or drop the last, smaller one) or eval()"
+            )
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if use_batch and self.num_batches_tracked is not None:
+            with no_grad():
+                self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                momentum = 1.0 / self.num_batches_tracked.item()
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training=use_batch,
+            momentum=momentum,
+            eps=self.eps,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}" + (", frozen=True" * self.frozen)
+        )
+
+
+class BatchNorm2d(BatchNorm):
+    """Batch norm over (N, H, W) of images (N, C, H, W)."""
+
+    input_dims: ClassVar[dict[int, str]] = {4: "(N, C, H, W)"}
+
+
+class BatchNorm1d(BatchNorm):
+    """Batch norm over N of vectors (N, C), or over (N, L) of sequences (N, C, L)."""
+
+    input_dims: ClassVar[dict[int, str]] = {2: "(N, C)", 3: "(N, C, L)"}

@@ -1,0 +1,24 @@
+"""Parameter: a Tensor that a Module finds, trains and saves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_ft.tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A leaf Tensor that registers itself when assigned to an attribute of a Module.
+
+    ``data`` is a Tensor or anything ``tinygrad_ft.tensor`` takes; its memory is shared, not copied.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data, requires_grad)
+        if isinstance(data, Tensor):
+            self._version = data._version  # same memory, so in-place changes are counted together
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{super().__repr__()}"

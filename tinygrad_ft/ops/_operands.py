@@ -1,0 +1,128 @@
+"""Shared by the ops: bringing operands to one dtype, checking shapes, undoing a broadcast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ft.tensor import Tensor, TensorLike
+
+
+def raw(value: TensorLike) -> np.ndarray:
+    """The ndarray behind a tensor, an array or a number (numbers stay weakly typed Python numbers)."""
+    return value._data if isinstance(value, Tensor) else np.asarray(value)
+
+
+def raw_index(index: Any) -> Any:
+    """An index in which every Tensor is replaced by its ndarray."""
+    if isinstance(index, Tensor):
+        return index._data
+    if isinstance(index, tuple):
+        return tuple(raw_index(i) for i in index)
+    return index
+
+
+def as_tensor(value: TensorLike) -> Tensor:
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def common_dtype(a: np.dtype, b: np.dtype) -> np.dtype:
+    """PyTorch's rule on NumPy's dtypes: a float beats an integer without widening, else NumPy's."""
+    if a == b:
+        return a
+    if a.kind == "f" and b.kind != "f":
+        return a
+    if b.kind == "f" and a.kind != "f":
+        return b
+    return np.promote_types(a, b)
+
+
+def pair(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
+    """Both operands as tensors of one dtype whose shapes broadcast; Python numbers adapt."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        dtype = common_dtype(a.dtype, b.dtype)
+    elif isinstance(a, Tensor):
+        b = _adapt(b, a.dtype)
+        dtype = common_dtype(a.dtype, b.dtype)
+    elif isinstance(b, Tensor):
+        a = _adapt(a, b.dtype)
+        dtype = common_dtype(a.dtype, b.dtype)
+    else:
+        a, b = Tensor(a), Tensor(b)
+        dtype = common_dtype(a.dtype, b.dtype)
+    if a.shape != b.shape:
+        check_broadcast(op, a.shape, b.shape)
+    return _cast(a, dtype), _cast(b, dtype)
+
+
+def float_operand(op: str, x: TensorLike) -> Tensor:
+    """The operand as a floating tensor (integers become float32), for functions of real numbers."""
+    x = as_tensor(x)
+    return x if x.dtype.kind == "f" else _cast(x, np.dtype(np.float32))
+
+
+def _adapt(number: Any, dtype: np.dtype) -> Tensor:
+    """A Python number or array beside a tensor: numbers take the tensor's dtype where they can."""
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return Tensor(number)
+    if dtype.kind == "f" or (isinstance(number, int) and dtype.kind in "iu"):
+        return Tensor._wrap(np.asarray(number, dtype))
+    return Tensor._wrap(np.asarray(number, np.float32 if isinstance(number, float) else np.int64))
+
+
+def _cast(x: Tensor, dtype: np.dtype) -> Tensor:
+    if x.dtype == dtype:
+        return x
+    from tinygrad_ft.ops.cast import to
+
+    return to(x, dtype)
+
+
+def check_broadcast(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that the given shapes broadcast to; ValueError naming the op and the shapes."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        shown = " and ".join(str(s) for s in shapes)
+        raise ValueError(f"{op}: shapes {shown} do not broadcast") from None
+
+
+def normalize_dims(op: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Dimensions as a sorted tuple of non-negative numbers; None means all. IndexError if out of range."""
+    if dim is None:
+        return tuple(range(ndim))
+    dims = (dim,) if isinstance(dim, int | np.integer) else tuple(dim)
+    bound = max(ndim, 1)
+    out = []
+    for d in dims:
+        if not -bound <= d < bound:
+            raise IndexError(f"{op}: dim {d} is out of range for a tensor of {ndim} dimensions")
+        out.append(int(d) % bound)
+    if len(set(out)) != len(out):
+        raise ValueError(f"{op}: dim {tuple(dims)} names a dimension twice")
+    return tuple(sorted(out)) if ndim else ()
+
+
+def normalize_dim(op: str, dim: int, ndim: int) -> int:
+    """One dimension as a non-negative number."""
+    bound = max(ndim, 1)
+    if not -bound <= dim < bound:
+        raise IndexError(f"{op}: dim {dim} is out of range for a tensor of {ndim} dimensions")
+    return int(dim) % bound
+
+
+def unbroadcast(gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Sum a gradient over the dimensions along which an operand of `shape` was broadcast."""
+    if gradient.shape == shape:
+        return gradient
+    from tinygrad_ft.ops.shape import sum_to
+
+    return sum_to(gradient, shape)
+
+
+def empty_like_layout(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+    """An uninitialised array of `shape` whose axes lie in memory in the same order as those of `like`."""
+    axes = sorted(range(like.ndim), key=lambda d: -abs(like.strides[d]))
+    return np.empty([shape[d] for d in axes], like.dtype).transpose(np.argsort(axes))

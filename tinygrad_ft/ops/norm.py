@@ -1,0 +1,166 @@
+"""Batch normalisation, and the per-channel affine map that it is in evaluation mode."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import kernels
+from tinygrad_ft.function import Function
+from tinygrad_ft.grad_mode import is_grad_enabled, no_grad
+from tinygrad_ft.ops.elementwise import sqrt
+from tinygrad_ft.ops.reduce import mean, sum
+from tinygrad_ft.ops.shape import reshape
+from tinygrad_ft.tensor import Tensor
+
+Grads = tuple[Tensor | None, ...]
+
+
+class BatchNorm(Function):
+    """xhat = (x - mean) / sqrt(var + eps),  out = xhat * weight + bias
+
+    mean and var over all dimensions but the channels (dimension 1), m elements each; var is biased.
+
+    grad_bias = sum grad_out,  grad_weight = sum grad_out * xhat,
+    grad_x = weight / sqrt(var + eps) * (grad_out - grad_bias / m - xhat * grad_weight / m)
+
+    Unrecorded, the backward is one fused kernel with the saved statistics. Recorded, it is the same
+    formula in Tensor ops, in which mean and var are computed from x again so that they are differentiated.
+    Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
+    """
+
+    differentiable_outputs = 1
+
+    def forward(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, eps: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self.eps = eps
+        out, mean, var = kernels.batch_norm_forward(x, weight, bias, eps)
+        self.save_input(0)
+        self.save_input(1)
+        self.save_statistics("mean", mean)
+        self.save_statistics("var", var)
+        return out, mean, var
+
+    def backward(self, grad_out: Tensor) -> Grads:
+        if is_grad_enabled():
+            return self.recorded_backward(grad_out)
+        x, weight = self.input(0), self.input(1)
+        grads = kernels.batch_norm_backward(
+            grad_out._data,
+            x._data,
+            weight._data,
+            self.statistics("mean"),
+            self.statistics("var"),
+            self.eps,
+        )
+        return tuple(
+            Tensor._wrap(g) if needed else None
+            for g, needed in zip(grads, self.needs_input_grad, strict=True)
+        )
+
+    def recorded_backward(self, grad_out: Tensor) -> Grads:
+        x, weight = self.input(0), self.input(1)
+        dims = (0, *range(2, x.ndim))
+        per_channel = (1, -1) + (1,) * (x.ndim - 2)
+        centred = x - mean(x, dims, keepdim=True)
+        inverse_std = 1.0 / sqrt(mean(centred * centred, dims, keepdim=True) + self.eps)
+        xhat = centred * inverse_std
+        grad_bias = sum(grad_out, dims)
+        grad_weight = sum(grad_out * xhat, dims)
+        share = 1.0 / (x.numel() // x.shape[1])
+        grad_x = (reshape(weight, per_channel) * inverse_std) * (
+            grad_out
+            - reshape(grad_bias, per_channel) * share
+            - xhat * (reshape(grad_weight, per_channel) * share)
+        )
+        return grad_x, grad_weight, grad_bias
+
+
+class ChannelAffine(Function):
+    """out = x * scale[c] + shift[c], c the channel (dimension 1)
+
+    grad_x = grad_out * scale,  grad_scale = sum grad_out * x,  grad_shift = sum grad_out
+    """
+
+    def forward(self, x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        self.save_input(0, needed_by=1)
+        self.save_input(1, needed_by=0)
+        return kernels.channel_affine(x, scale, shift)
+
+    def backward(self, grad_out: Tensor) -> Grads:
+        dims = (0, *range(2, grad_out.ndim))
+        grad_x = grad_scale = grad_shift = None
+        if self.needs_input_grad[0]:
+            scale = self.input(1)
+            per_channel = (1, -1) + (1,) * (grad_out.ndim - 2)
+            grad_x = grad_out * reshape(scale, per_channel)
+        if self.needs_input_grad[1]:
+            grad_scale = sum(grad_out * self.input(0), dims)
+        if self.needs_input_grad[2]:
+            grad_shift = sum(grad_out, dims)
+        return grad_x, grad_scale, grad_shift
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel (dimension 1) of input (N, C, ...).
+
+    In training with the batch's own mean and variance, and the running statistics are moved in place:
+    running = (1 - momentum) * running + momentum * batch, with the unbiased variance. Otherwise with the
+    running statistics. Raises ValueError if the shapes do not fit or training has one value per channel.
+    """
+    if input.ndim < 2:
+        raise ValueError(f"batch_norm: needs (N, C, ...), got shape {input.shape}")
+    channels = input.shape[1]
+    for name, vector in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
+        if vector is not None and vector.shape != (channels,):
+            raise ValueError(
+                f"batch_norm: {name} has shape {vector.shape}, input {input.shape} needs ({channels},)"
+            )
+    scale = Tensor._wrap(np.ones(channels, input.dtype)) if weight is None else weight
+    shift = Tensor._wrap(np.zeros(channels, input.dtype)) if bias is None else bias
+    if training:
+        return _train(input, running_mean, running_var, scale, shift, momentum, eps)
+    if running_mean is None or running_var is None:
+        raise ValueError("batch_norm: evaluation needs running_mean and running_var")
+    scale = scale / sqrt(running_var + eps)
+    return ChannelAffine.apply(input, scale, shift - running_mean * scale)
+
+
+def _train(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    count = math.prod(x.shape) // max(x.shape[1], 1)
+    if count < 2:
+        raise ValueError(
+            f"batch_norm: training needs more than one value per channel, got input {x.shape}"
+        )
+    out, batch_mean, batch_var = BatchNorm.apply(x, weight, bias, eps=eps)
+    with no_grad():
+        if running_mean is not None:
+            running_mean.mul_(1 - momentum).add_(batch_mean, alpha=momentum)
+        if running_var is not None:
+            unbiased = batch_var._data * (count / (count - 1))
+            running_var.mul_(1 - momentum).add_(unbiased, alpha=momentum)
+    return out

@@ -1,0 +1,558 @@
+"""`Tensor`: an ndarray that remembers where it came from. Methods are thin: the work is in `ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from tinygrad_ft.grad_mode import is_grad_enabled
+
+if TYPE_CHECKING:
+    from tinygrad_ft.function import Function
+
+Scalar = bool | int | float
+TensorLike = Union["Tensor", np.ndarray, Scalar]
+
+
+class VersionCounter:
+    """Counts in-place changes of one piece of memory; shared by all tensors that look at it."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Tensor:
+    """An n-dimensional array with a gradient.
+
+    `data` is the ndarray, `grad` the accumulated gradient (a Tensor or None), `requires_grad` says
+    whether operations on it are recorded. Created by `tinygrad_ft.tensor` and friends.
+    """
+
+    __slots__ = ("__weakref__", "_data", "_index", "_node", "_version", "grad", "requires_grad")
+    # NumPy leaves `ndarray + Tensor` to Tensor.__radd__
+    __array_ufunc__ = None
+
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+        self._data = _as_array(data)
+        self._node: Function | None = None
+        self._index = 0
+        self._version = VersionCounter()
+        self.grad: Tensor | None = None
+        self.requires_grad = False
+        if requires_grad:
+            self.requires_grad_()
+
+    @classmethod
+    def _wrap(cls, array: np.ndarray | np.generic) -> Tensor:
+        """A tensor around an array that is known to be good; no copy, no checks."""
+        out = Tensor.__new__(Tensor)
+        out._data = array if isinstance(array, np.ndarray) else np.asarray(array)
+        out._node = None
+        out._index = 0
+        out._version = VersionCounter()
+        out.grad = None
+        out.requires_grad = False
+        return out
+
+    # ---- what it is ------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> np.ndarray:
+        """The ndarray. Writing into it is not seen by the in-place check; `write()` is."""
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = _as_array(value)
+        if array.shape != self._data.shape:
+            raise ValueError(
+                f"data: shape {array.shape} cannot replace shape {self._data.shape} of this tensor"
+            )
+        self._data = array.astype(self._data.dtype, copy=False)
+        self._version.count += 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def is_leaf(self) -> bool:
+        """True for a tensor that no recorded op made."""
+        return self._node is None
+
+    @property
+    def grad_fn(self) -> Function | None:
+        """The recorded op that made this tensor, None for a leaf."""
+        return self._node
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or its entry `dim`."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        return self._data.ndim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return int(self._data.size)
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("len() of a tensor without dimensions")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        if self.numel() != 1:
+            raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous")
+        return bool(self._data.reshape(())[()])
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu" or self.ndim:
+            raise TypeError("only an integer tensor without dimensions can be an index")
+        return int(self.item())
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        body = np.array2string(self._data, separator=", ", prefix="tensor(", precision=4)
+        notes = ""
+        if self.dtype not in (np.float32, np.int64, np.bool_):
+            notes += f", dtype={self.dtype}"
+        if self._node is not None:
+            notes += f", grad_fn={self._node!r}"
+        elif self.requires_grad:
+            notes += ", requires_grad=True"
+        return f"tensor({body}{notes})"
+
+    # ---- to and from NumPy -------------------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray:
+        """The values as an ndarray that shares memory; read-only if this tensor is being recorded."""
+        view = self._data.view()
+        if self.requires_grad:
+            view.flags.writeable = False
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        view = self.numpy()
+        if copy:
+            return np.array(view, dtype=dtype)
+        return view if dtype is None else view.astype(dtype, copy=False)
+
+    def item(self) -> Any:
+        """The value of a tensor with one element, as a Python number."""
+        if self.numel() != 1:
+            raise ValueError(f"item: a tensor of shape {self.shape} has {self.numel()} elements")
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        return self._data.tolist()
+
+    # ---- the graph ---------------------------------------------------------------------------------
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for a gradient (or not). Raises for integers and for a result of a recorded op."""
+        if requires_grad and self.dtype.kind != "f":
+            raise TypeError(f"requires_grad: only floating dtypes have gradients, not {self.dtype}")
+        if not requires_grad and self._node is not None:
+            raise RuntimeError("requires_grad_(False) on the result of an op; use detach()")
+        self.requires_grad = requires_grad
+        return self
+
+    def detach(self) -> Tensor:
+        """The same memory without history."""
+        out = Tensor._wrap(self._data)
+        out._version = self._version
+        return out
+
+    def backward(
+        self,
+        gradient: TensorLike | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
+        """Add d self / d leaf to `.grad` of every leaf; `gradient` (default 1 for a scalar) weights it."""
+        from tinygrad_ft.engine import backward
+
+        backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
+
+    # ---- in place ----------------------------------------------------------------------------------
+
+    def write(self, op: str = "write") -> np.ndarray:
+        """The array, to be changed in place by `op`; counts the change so that a stale gradient raises.
+
+        Raises RuntimeError if the tensor requires grad and recording is on: the change would be missing
+        from the graph.
+        """
+        if self.requires_grad and is_grad_enabled():
+            raise RuntimeError(
+                f"{op}: in-place change of a tensor that requires grad (shape {self.shape}); use the "
+                "out-of-place operation, or no_grad() if it is meant to be outside the graph"
+            )
+        self._version.count += 1
+        return self._data
+
+    def copy_(self, other: TensorLike) -> Tensor:
+        source = ops.raw(other)
+        _check_fits(self, source, "copy_")
+        self.write("copy_")[...] = source
+        return self
+
+    def fill_(self, value: Scalar) -> Tensor:
+        self.write("fill_")[...] = value
+        return self
+
+    def zero_(self) -> Tensor:
+        self.write("zero_")[...] = 0
+        return self
+
+    def add_(self, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
+        source = ops.raw(other)
+        _check_fits(self, source, "add_")
+        array = self.write("add_")
+        np.add(array, source if alpha == 1 else source * alpha, out=array, casting="same_kind")
+        return self
+
+    def sub_(self, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
+        return self.add_(other, alpha=-alpha)
+
+    def mul_(self, other: TensorLike) -> Tensor:
+        source = ops.raw(other)
+        _check_fits(self, source, "mul_")
+        array = self.write("mul_")
+        np.multiply(array, source, out=array, casting="same_kind")
+        return self
+
+    def div_(self, other: TensorLike) -> Tensor:
+        source = ops.raw(other)
+        _check_fits(self, source, "div_")
+        array = self.write("div_")
+        np.divide(array, source, out=array, casting="same_kind")
+        return self
+
+    def __setitem__(self, index: Any, value: TensorLike) -> None:
+        self.write("__setitem__")[ops.raw_index(index)] = ops.raw(value)
+
+    # ---- dtype and copies ----------------------------------------------------------------------------
+
+    def to(self, dtype: Any) -> Tensor:
+        """The values as another NumPy dtype."""
+        return ops.to(self, dtype)
+
+    def float(self) -> Tensor:
+        return ops.to(self, np.float32)
+
+    def double(self) -> Tensor:
+        return ops.to(self, np.float64)
+
+    def long(self) -> Tensor:
+        return ops.to(self, np.int64)
+
+    def bool(self) -> Tensor:
+        return ops.to(self, np.bool_)
+
+    def clone(self) -> Tensor:
+        return ops.clone(self)
+
+    def contiguous(self) -> Tensor:
+        """Itself if its memory is in C order, else a copy that is."""
+        return self if self._data.flags.c_contiguous else ops.clone(self, order="C")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self._node is not None:
+            raise RuntimeError("deepcopy: only leaves can be copied; detach() first")
+        out = type(self).__new__(type(self))
+        out._data = self._data.copy(order="K")
+        out._node, out._index, out._version = None, 0, VersionCounter()
+        out.requires_grad = self.requires_grad
+        out.grad = None if self.grad is None else Tensor._wrap(self.grad._data.copy(order="K"))
+        memo[id(self)] = out
+        return out
+
+    # ---- arithmetic ----------------------------------------------------------------------------------
+
+    def __add__(self, other: TensorLike) -> Tensor:
+        return ops.add(self, other)
+
+    def __radd__(self, other: TensorLike) -> Tensor:
+        return ops.add(other, self)
+
+    def __sub__(self, other: TensorLike) -> Tensor:
+        return ops.sub(self, other)
+
+    def __rsub__(self, other: TensorLike) -> Tensor:
+        return ops.sub(other, self)
+
+    def __mul__(self, other: TensorLike) -> Tensor:
+        return ops.mul(self, other)
+
+    def __rmul__(self, other: TensorLike) -> Tensor:
+        return ops.mul(other, self)
+
+    def __truediv__(self, other: TensorLike) -> Tensor:
+        return ops.div(self, other)
+
+    def __rtruediv__(self, other: TensorLike) -> Tensor:
+        return ops.div(other, self)
+
+    def __pow__(self, exponent: TensorLike) -> Tensor:
+        return ops.pow(self, exponent)
+
+    def __rpow__(self, base: TensorLike) -> Tensor:
+        return ops.pow(base, self)
+
+    def __matmul__(self, other: TensorLike) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: TensorLike) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.neg(self)
+
+    def __abs__(self) -> Tensor:
+        return ops.abs(self)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return ops.compare(np.equal, self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return ops.compare(np.not_equal, self, other)
+
+    def __lt__(self, other: TensorLike) -> Tensor:
+        return ops.compare(np.less, self, other)
+
+    def __le__(self, other: TensorLike) -> Tensor:
+        return ops.compare(np.less_equal, self, other)
+
+    def __gt__(self, other: TensorLike) -> Tensor:
+        return ops.compare(np.greater, self, other)
+
+    def __ge__(self, other: TensorLike) -> Tensor:
+        return ops.compare(np.greater_equal, self, other)
+
+    def __invert__(self) -> Tensor:
+        return Tensor._wrap(np.invert(self._data))
+
+    def __and__(self, other: TensorLike) -> Tensor:
+        return ops.compare(np.bitwise_and, self, other)
+
+    def __or__(self, other: TensorLike) -> Tensor:
+        return ops.compare(np.bitwise_or, self, other)
+
+    def add(self, other: TensorLike) -> Tensor:
+        return ops.add(self, other)
+
+    def sub(self, other: TensorLike) -> Tensor:
+        return ops.sub(self, other)
+
+    def mul(self, other: TensorLike) -> Tensor:
+        return ops.mul(self, other)
+
+    def div(self, other: TensorLike) -> Tensor:
+        return ops.div(self, other)
+
+    def neg(self) -> Tensor:
+        return ops.neg(self)
+
+    def pow(self, exponent: TensorLike) -> Tensor:
+        return ops.pow(self, exponent)
+
+    def matmul(self, other: TensorLike) -> Tensor:
+        return ops.matmul(self, other)
+
+    def exp(self) -> Tensor:
+        return ops.exp(self)
+
+    def log(self) -> Tensor:
+        return ops.log(self)
+
+    def sqrt(self) -> Tensor:
+        return ops.sqrt(self)
+
+    def square(self) -> Tensor:
+        return ops.mul(self, self)
+
+    def abs(self) -> Tensor:
+        return ops.abs(self)
+
+    def sin(self) -> Tensor:
+        return ops.sin(self)
+
+    def cos(self) -> Tensor:
+        return ops.cos(self)
+
+    def sigmoid(self) -> Tensor:
+        return ops.sigmoid(self)
+
+    def tanh(self) -> Tensor:
+        return ops.tanh(self)
+
+    def relu(self) -> Tensor:
+        return ops.relu(self)
+
+    def maximum(self, other: TensorLike) -> Tensor:
+        return ops.maximum(self, other)
+
+    def minimum(self, other: TensorLike) -> Tensor:
+        return ops.minimum(self, other)
+
+    def clamp(self, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
+        return ops.clamp(self, min, max)
+
+    def where(self, condition: TensorLike, other: TensorLike) -> Tensor:
+        return ops.where(condition, self, other)
+
+    def masked_fill(self, mask: TensorLike, value: Scalar) -> Tensor:
+        return ops.where(mask, value, self)
+
+    # ---- reductions ------------------------------------------------------------------------------------
+
+    def sum(self, dim: Dims = None, keepdim: builtin_bool = False) -> Tensor:
+        return ops.sum(self, dim, keepdim)
+
+    def mean(self, dim: Dims = None, keepdim: builtin_bool = False) -> Tensor:
+        return ops.mean(self, dim, keepdim)
+
+    def var(
+        self, dim: Dims = None, *, correction: builtin_int = 1, keepdim: builtin_bool = False
+    ) -> Tensor:
+        return ops.var(self, dim, correction=correction, keepdim=keepdim)
+
+    def std(
+        self, dim: Dims = None, *, correction: builtin_int = 1, keepdim: builtin_bool = False
+    ) -> Tensor:
+        return ops.std(self, dim, correction=correction, keepdim=keepdim)
+
+    def amax(self, dim: Dims = None, keepdim: builtin_bool = False) -> Tensor:
+        return ops.amax(self, dim, keepdim)
+
+    def amin(self, dim: Dims = None, keepdim: builtin_bool = False) -> Tensor:
+        return ops.amin(self, dim, keepdim)
+
+    def max(self, dim: builtin_int | None = None, keepdim: builtin_bool = False) -> Any:
+        return ops.max(self, dim, keepdim)
+
+    def min(self, dim: builtin_int | None = None, keepdim: builtin_bool = False) -> Any:
+        return ops.min(self, dim, keepdim)
+
+    def argmax(self, dim: builtin_int | None = None, keepdim: builtin_bool = False) -> Tensor:
+        return ops.argmax(self, dim, keepdim)
+
+    def argmin(self, dim: builtin_int | None = None, keepdim: builtin_bool = False) -> Tensor:
+        return ops.argmin(self, dim, keepdim)
+
+    def softmax(self, dim: builtin_int) -> Tensor:
+        return ops.softmax(self, dim)
+
+    def log_softmax(self, dim: builtin_int) -> Tensor:
+        return ops.log_softmax(self, dim)
+
+    def logsumexp(self, dim: Dims, keepdim: builtin_bool = False) -> Tensor:
+        return ops.logsumexp(self, dim, keepdim)
+
+    # ---- shape and indexing ------------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, index)
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose of a matrix."""
+        return ops.t(self)
+
+    def t(self) -> Tensor:
+        return ops.t(self)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        return ops.reshape(self, _variadic(shape))
+
+    def view(self, *shape: Any) -> Tensor:
+        """`reshape` that raises if it would have to copy."""
+        return ops.view(self, _variadic(shape))
+
+    def flatten(self, start_dim: builtin_int = 0, end_dim: builtin_int = -1) -> Tensor:
+        return ops.flatten(self, start_dim, end_dim)
+
+    def permute(self, *dims: Any) -> Tensor:
+        return ops.permute(self, _variadic(dims))
+
+    def transpose(self, dim0: builtin_int, dim1: builtin_int) -> Tensor:
+        return ops.transpose(self, dim0, dim1)
+
+    def expand(self, *sizes: Any) -> Tensor:
+        return ops.expand(self, _variadic(sizes))
+
+    def broadcast_to(self, size: Sequence[builtin_int]) -> Tensor:
+        return ops.broadcast_to(self, size)
+
+    def squeeze(self, dim: Dims = None) -> Tensor:
+        return ops.squeeze(self, dim)
+
+    def unsqueeze(self, dim: builtin_int) -> Tensor:
+        return ops.unsqueeze(self, dim)
+
+
+# the methods `bool`, `float`, ... above shadow the built-in names inside the class body
+builtin_bool = bool
+builtin_int = int
+Dims = int | Sequence[int] | None
+
+
+def _as_array(data: Any) -> np.ndarray:
+    """Any array-like as an ndarray: ndarrays keep their dtype, Python floats become float32."""
+    if isinstance(data, Tensor):
+        return data._data
+    if isinstance(data, np.ndarray | np.generic):
+        array = np.asarray(data)
+    else:
+        try:
+            array = np.asarray(data)
+        except ValueError as error:
+            raise ValueError(f"tensor: the nested lists do not form an array: {error}") from None
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"tensor: dtype {array.dtype} is not supported; use bool, integer or float")
+    return array
+
+
+def _variadic(args: tuple[Any, ...]) -> tuple[int, ...]:
+    """`f(2, 3)` and `f((2, 3))` mean the same."""
+    if len(args) == 1 and isinstance(args[0], tuple | list):
+        args = tuple(args[0])
+    return tuple(int(a) for a in args)
+
+
+def _check_fits(target: Tensor, source: np.ndarray, op: str) -> None:
+    try:
+        fits = np.broadcast_shapes(target.shape, source.shape) == target.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{op}: shape {source.shape} does not fit into shape {target.shape}")
+
+
+from tinygrad_ft import ops  # noqa: E402  (the ops need Tensor to exist first)
