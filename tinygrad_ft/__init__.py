@@ -1,11 +1,11 @@
 """tinygrad_ft: an autograd and CNN engine from scratch; pretrain a ResNet and fine-tune it.
 
-    import tinygrad_ft as tg
+import tinygrad_ft as tg
 
-    x = tg.tensor([[1.0, 2.0]], requires_grad=True)
-    y = (x @ x.T).relu().sum()
-    y.backward()
-    x.grad        # tensor([[2., 4.]])
+x = tg.tensor([[1.0, 2.0]], requires_grad=True)
+y = (x @ x.T).relu().sum()
+y.backward()
+x.grad        # tensor([[2., 4.]])
 """
 
 # first: the ops need Tensor to exist, and everything else needs the ops

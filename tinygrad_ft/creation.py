@@ -35,9 +35,7 @@ def ones(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Te
     return Tensor(np.ones(_size(size), dtype), requires_grad)
 
 
-def full(
-    size: Any, fill_value: Scalar, dtype: Any = None, requires_grad: bool = False
-) -> Tensor:
+def full(size: Any, fill_value: Scalar, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     array = Tensor(fill_value)._data if dtype is None else np.asarray(fill_value, dtype)
     return Tensor(np.full(_size((size,)), array, array.dtype), requires_grad)
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+import kernels
 from tinygrad_ft.function import Edge, Function
-from tinygrad_ft.grad_mode import set_grad_enabled
+from tinygrad_ft.grad_mode import GradMode, no_grad
+from tinygrad_ft.ops._operands import add_arrays
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 
@@ -31,10 +33,43 @@ class _Gradient:
         if recording:
             self.value = self.value + other
         elif self.owned:
-            np.add(self.value._data, other._data, out=self.value._data)
+            kernels.accumulate(self.value._data, other._data)
         else:
-            self.value = Tensor._wrap(np.add(self.value._data, other._data))
+            self.value = Tensor._wrap(add_arrays(self.value._data, other._data))
             self.owned = True
+
+
+class _Wanted:
+    """What `grad` asks for: which nodes and leaves lie on the way to its inputs."""
+
+    def __init__(self, targets: Sequence[Tensor], roots: Sequence[tuple[Tensor, Tensor]]) -> None:
+        self.leaves = {id(t) for t in targets if t._node is None}
+        self.outputs: dict[Function, set[int]] = {}
+        for t in targets:
+            if t._node is not None:
+                self.outputs.setdefault(t._node, set()).add(t._index)
+        self.nodes: set[Function] = set()
+        self.found: dict[tuple[Function, int], Tensor] = {}
+
+        reachable: set[Function] = set()
+        stack = [t._node for t, _ in roots if t._node is not None]
+        while stack:
+            node = stack.pop()
+            if node not in reachable:
+                reachable.add(node)
+                stack.extend(e.target for e in node.edges if isinstance(e.target, Function))
+        for node in sorted(reachable, key=lambda n: n.order):
+            if any(self.leads_on(edge) for edge in node.edges):
+                self.nodes.add(node)
+
+    def leads_on(self, edge: Edge) -> bool:
+        """Whether the gradient that goes along this edge is needed."""
+        if isinstance(edge.target, Function):
+            return edge.target in self.nodes or edge.target in self.outputs
+        return id(edge.target) in self.leaves
+
+
+_Leaves = dict[int, tuple[Tensor, _Gradient]]
 
 
 def backward(
@@ -45,14 +80,13 @@ def backward(
 ) -> None:
     """Add the gradient of `tensors` to `.grad` of every leaf they depend on.
 
-    `grad_tensors` are the weights of the outputs (1 for a scalar). The graph is freed as the walk
-    passes unless `retain_graph` (default: `create_graph`). With `create_graph` the gradients are
-    themselves recorded. If an error is raised no `.grad` has been touched.
+    `grad_tensors` are the weights of the outputs (1 for a scalar). What the graph keeps is freed as
+    the walk passes unless `retain_graph` (default: `create_graph`). With `create_graph` the
+    gradients are themselves recorded. If an error is raised no `.grad` has been touched.
     """
     roots = _roots(tensors, grad_tensors, "backward")
-    leaves: dict[int, tuple[Tensor, _Gradient]] = {}
-    _walk(roots, leaves, None, {}, create_graph, _retain(retain_graph, create_graph))
-    for leaf, gradient in leaves.values():
+    retain = create_graph if retain_graph is None else retain_graph
+    for leaf, gradient in _walk(roots, None, create_graph, retain).values():
         _accumulate(leaf, gradient, create_graph)
 
 
@@ -74,26 +108,13 @@ def grad(
     for i, target in enumerate(targets):
         if not target.requires_grad:
             raise RuntimeError(f"grad: input {i}, of shape {target.shape}, does not require grad")
-    leaves: dict[int, tuple[Tensor, _Gradient]] = {}
-    captured: dict[tuple[int, int], Tensor] = {}
-    needed = _nodes_between(roots, targets)
-    wanted: dict[Function, set[int]] = {}
-    for target in targets:
-        if target._node is not None:
-            wanted.setdefault(target._node, set()).add(target._index)
-    _walk(
-        roots,
-        leaves,
-        (needed, {id(t) for t in targets if t._node is None}),
-        wanted,
-        create_graph,
-        _retain(retain_graph, create_graph),
-        captured,
-    )
+    wanted = _Wanted(targets, roots)
+    retain = create_graph if retain_graph is None else retain_graph
+    leaves = _walk(roots, wanted, create_graph, retain)
     results: list[Tensor | None] = []
     for i, target in enumerate(targets):
         if target._node is not None:
-            found = captured.get((target._node.order, target._index))
+            found = wanted.found.get((target._node, target._index))
         else:
             found = leaves[id(target)][1].value if id(target) in leaves else None
         if found is None and not allow_unused:
@@ -103,10 +124,6 @@ def grad(
             )
         results.append(found)
     return tuple(results)
-
-
-def _retain(retain_graph: bool | None, create_graph: bool) -> bool:
-    return create_graph if retain_graph is None else retain_graph
 
 
 def _roots(
@@ -127,8 +144,8 @@ def _roots(
     for tensor, weight in zip(tensors, weights, strict=True):
         if not tensor.requires_grad:
             raise RuntimeError(
-                f"{op}: the output of shape {tensor.shape} does not depend on anything that requires "
-                "grad, or was computed under no_grad()"
+                f"{op}: the output of shape {tensor.shape} does not depend on anything that "
+                "requires grad, or was computed under no_grad()"
             )
         if weight is None:
             if tensor.numel() != 1:
@@ -149,110 +166,74 @@ def _roots(
     return roots
 
 
-def _nodes_between(
-    roots: Sequence[tuple[Tensor, Tensor]], targets: Sequence[Tensor]
-) -> set[Function]:
-    """The nodes whose backward has to run to reach one of the targets."""
-    reachable: set[Function] = set()
-    stack = [t._node for t, _ in roots if t._node is not None]
-    while stack:
-        node = stack.pop()
-        if node not in reachable:
-            reachable.add(node)
-            stack.extend(e.target for e in node.edges if isinstance(e.target, Function))
-    leaves = {id(t) for t in targets if t._node is None}
-    ends = {t._node for t in targets if t._node is not None}
-    needed: set[Function] = set()
-    for node in sorted(reachable, key=lambda n: n.order):
-        if any(_leads_on(edge, needed, leaves, ends) for edge in node.edges):
-            needed.add(node)
-    return needed
-
-
-def _leads_on(edge: Edge, needed: set[Function], leaves: set[int], ends: set[Any]) -> bool:
-    if isinstance(edge.target, Function):
-        return edge.target in needed or edge.target in ends
-    return id(edge.target) in leaves
-
-
 def _walk(
     roots: Sequence[tuple[Tensor, Tensor]],
-    leaves: dict[int, tuple[Tensor, _Gradient]],
-    only: tuple[set[Function], set[int]] | None,
-    wanted: dict[Function, set[int]],
+    wanted: _Wanted | None,
     create_graph: bool,
     retain_graph: bool,
-    captured: dict[tuple[int, int], Tensor] | None = None,
-) -> None:
-    """Send gradients from the roots down. `only` limits the walk to some nodes and leaves; gradients
-    of the outputs named in `wanted` are put into `captured` on the way."""
-    pending: dict[int, list[_Gradient | None]] = {}
+) -> _Leaves:
+    """Send gradients from the roots down, and give those that arrive at leaves.
+
+    `wanted` limits the walk, and is given the gradients of results on the way.
+    """
+    leaves: _Leaves = {}
+    pending: dict[Function, list[_Gradient | None]] = {}
     heap: list[tuple[int, Function]] = []
 
-    def send(target: Function | Tensor, index: int, value: Tensor) -> None:
+    def send(target: Function | Tensor, output: int, value: Tensor) -> None:
         if isinstance(target, Tensor):
-            if only is not None and id(target) not in only[1]:
-                return
             if id(target) in leaves:
                 leaves[id(target)][1].add(value, create_graph)
-            else:
+            elif wanted is None or id(target) in wanted.leaves:
                 leaves[id(target)] = (target, _Gradient(value))
             return
-        slots = pending.get(target.order)
+        slots = pending.get(target)
         if slots is None:
-            slots = pending[target.order] = [None] * len(target.output_specs)
+            slots = pending[target] = [None] * len(target.output_specs)
             heapq.heappush(heap, (-target.order, target))
-        slot = slots[index]
+        slot = slots[output]
         if slot is None:
-            slots[index] = _Gradient(value)
+            slots[output] = _Gradient(value)
         else:
             slot.add(value, create_graph)
 
-    with set_grad_enabled(create_graph):
+    # infinities and NaN are results, not warnings
+    with GradMode(create_graph), np.errstate(all="ignore"):
         for tensor, seed in roots:
-            send(tensor if tensor._node is None else tensor._node, tensor._index, seed)
+            send(tensor._node or tensor, tensor._index, seed)
         while heap:
             _, node = heapq.heappop(heap)
-            grads = [None if slot is None else slot.value for slot in pending.pop(node.order)]
-            for index in wanted.get(node, ()):
-                found = grads[index]
-                if captured is not None and found is not None:
-                    captured[node.order, index] = found
-            if only is not None and node not in only[0]:
-                continue
-            for edge, grad_in in zip(
-                node.edges, _run(node, grads, only, wanted), strict=True
-            ):
+            grads = [None if slot is None else slot.value for slot in pending.pop(node)]
+            if wanted is not None:
+                for output in wanted.outputs.get(node, ()):
+                    found = grads[output]
+                    if found is not None:
+                        wanted.found[node, output] = found
+                if node not in wanted.nodes:
+                    continue
+            for edge, grad_in in zip(node.edges, _run(node, grads, wanted), strict=True):
                 if grad_in is not None and edge.target is not None:
-                    send(edge.target, edge.index, grad_in)
+                    send(edge.target, edge.output, grad_in)
             if not retain_graph:
                 node.release()
+    return leaves
 
 
 def _run(
-    node: Function,
-    grads: list[Tensor | None],
-    only: tuple[set[Function], set[int]] | None,
-    wanted: dict[Function, set[int]],
+    node: Function, grads: list[Tensor | None], wanted: _Wanted | None
 ) -> tuple[Tensor | None, ...]:
     """Call one backward and check what it gives."""
-    if node._freed:
-        node._take("its inputs")
     filled = [
         Tensor._wrap(np.zeros(shape, dtype)) if g is None else g
         for g, (shape, dtype) in zip(grads, node.output_specs, strict=True)
-    ][: type(node).differentiable_outputs]
+    ][: node.differentiable_outputs]
     asked = node.needs_input_grad
-    if only is not None:
-        ends = set(wanted)
-        node.needs_input_grad = tuple(
-            was and _leads_on(edge, only[0], only[1], ends)
-            for was, edge in zip(asked, node.edges, strict=True)
-        )
+    if wanted is not None:
+        node.needs_input_grad = tuple([wanted.leads_on(edge) for edge in node.edges])
     try:
         result = node.backward(*filled)
     except Exception as error:
-        shapes = ", ".join(str(e.shape) for e in node.edges if e.target is not None)
+        shapes = ", ".join(str(e.spec[0]) for e in node.edges if e.target is not None)
         error.add_note(f"in the backward of {node.name} (inputs that need a gradient: {shapes})")
         raise
     finally:
@@ -264,23 +245,29 @@ def _run(
             f"{node.name}: backward gave {len(result)} gradients for {len(node.edges)} inputs"
         )
     for i, (g, edge) in enumerate(zip(result, node.edges, strict=True)):
-        if g is not None and edge.target is not None and (
-            g.shape != edge.shape or g.dtype != edge.dtype
-        ):
+        if g is None or edge.target is None:
+            continue
+        if not isinstance(g, Tensor):
+            raise TypeError(
+                f"{node.name}: the gradient of input {i} must be a Tensor, not {type(g).__name__}"
+            )
+        shape, dtype = edge.spec
+        if g._data.shape != shape or g._data.dtype != dtype:
             raise RuntimeError(
-                f"{node.name}: the gradient of input {i} has shape {g.shape} and dtype {g.dtype}, the "
-                f"input {edge.shape} and {edge.dtype}"
+                f"{node.name}: the gradient of input {i} has shape {g.shape} and dtype {g.dtype}, "
+                f"the input {shape} and {dtype}"
             )
     return result
 
 
 def _accumulate(leaf: Tensor, gradient: _Gradient, create_graph: bool) -> None:
+    # a copy unless ours: the same memory may be the gradient of another leaf as well
+    value = gradient.value
     if create_graph:
-        leaf.grad = gradient.value if leaf.grad is None else leaf.grad + gradient.value
+        leaf.grad = value.clone() if leaf.grad is None else leaf.grad + value
     elif leaf.grad is None:
-        # a copy unless ours: the same memory may be the gradient of another leaf as well
-        array = gradient.value._data
+        array = value._data
         leaf.grad = Tensor._wrap(array if gradient.owned else array.copy(order="K"))
     else:
-        with set_grad_enabled(False):
-            leaf.grad.add_(gradient.value)
+        with no_grad():
+            leaf.grad.add_(value)

@@ -1,4 +1,4 @@
-"""`Function`: the contract of an op. One subclass is one op, and one instance is one node of the graph.
+"""`Function`: the contract of an op. A subclass is an op, an instance is a node of the graph.
 
 An op computes with ndarrays on the way forward and with Tensors on the way back:
 
@@ -20,12 +20,12 @@ extra code: gradients of any order exist as soon as the ops used in `backward` h
 
 What may be kept for `backward`:
 
-- `save_input(i)` / `input(i)`: an input, with its history, so that it is differentiated in its turn;
-- `save_output()` / `output()`: the op's own result, which re-enters the graph as this node's output;
-- `save_constant(name, array)` / `constant(name)`: masks and indices. Booleans and integers only: they
-  are locally constant, so leaving them out of a derivative is right;
-- `save_statistics(name, array)` / `statistics(name)`: floats that a fused kernel wants back. They carry
-  no history, so they are refused while the backward is being recorded.
+- `save_input(i)` / `input(i)`: an input, with its history, so that it is differentiated in turn;
+- `save_output()` / `output()`: the op's own result, which re-enters the graph as its output;
+- `save_constant(name, array)` / `constant(name)`: masks and indices. Booleans and integers only:
+  they are locally constant, so leaving them out of a derivative is right;
+- `save_statistics(name, array)` / `statistics(name)`: floats that a fused kernel wants back. They
+  carry no history, so they are refused while the backward is being recorded.
 
 Numbers, shapes and flags are plain attributes. A float array as a plain attribute raises.
 
@@ -47,36 +47,44 @@ _creation_counter = itertools.count()
 
 
 class Edge(NamedTuple):
-    """Where the gradient of one input goes: to output `index` of a node, to a leaf, or nowhere."""
+    """Where the gradient of one input goes: to an output of a node, to a leaf, or nowhere."""
 
     target: Function | Tensor | None
-    index: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
+    output: int
+
+    @property
+    def spec(self) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and dtype of the gradient."""
+        if isinstance(self.target, Function):
+            return self.target.output_specs[self.output]
+        assert self.target is not None
+        return self.target.shape, self.target.dtype
 
 
-_NOWHERE = Edge(None, 0, (), np.dtype(np.float32))
+_NOWHERE = Edge(None, 0)
 
 
 class Function:
     """An op and its place in the graph; see the module's docstring for how to write one."""
 
-    #: the output looks at the memory of input 0: both share one version counter
-    view: ClassVar[bool] = False
+    #: the output looks at the memory of input 0: both share one version counter. A class or, where
+    #: only some calls give a view, an attribute set in forward
+    view: bool = False
     #: outputs from this position on carry no gradient (indices, statistics)
     differentiable_outputs: ClassVar[int | None] = None
 
+    #: for each input, whether a gradient is wanted
     needs_input_grad: tuple[bool, ...]
+    #: position among all recorded ops; an op comes after those it depends on
+    order: int = -1
+    edges: tuple[Edge, ...] = ()
+    output_specs: tuple[tuple[tuple[int, ...], np.dtype], ...] = ()
 
-    def __init__(self) -> None:
-        self.order = -1
-        self.edges: tuple[Edge, ...] = ()
-        self.output_specs: tuple[tuple[tuple[int, ...], np.dtype], ...] = ()
-        self._inputs: tuple[Tensor | None, ...] = ()
-        self._recorded = False
-        self._freed = False
-        self._saved: dict[str, Any] = {}
-        self._wants_output = False
+    _inputs: tuple[Tensor | None, ...] = ()
+    _saved: dict[str, Any]
+    _recorded = False
+    _freed = False
+    _wants_output = False
 
     # ---- to be written by an op ------------------------------------------------------------------
 
@@ -99,19 +107,22 @@ class Function:
 
     @classmethod
     def apply(cls, *inputs: Tensor | None, **params: Any) -> Any:
-        """Run the op on tensors (None for an absent input) and record it if a gradient may be asked."""
+        """Run the op on tensors (None for an absent one); record it if a gradient may be asked."""
         node = cls()
-        recording = is_grad_enabled()
-        node.needs_input_grad = tuple(
-            recording and t is not None and t.requires_grad for t in inputs
-        )
-        node._recorded = any(node.needs_input_grad)
+        if is_grad_enabled():
+            node.needs_input_grad = tuple([t is not None and t._requires_grad for t in inputs])
+            node._recorded = True in node.needs_input_grad
+        else:
+            node.needs_input_grad = (False,) * len(inputs)
         node._inputs = inputs
-        result = node.forward(*[None if t is None else t._data for t in inputs], **params)
+        node._saved = {}
+        # infinities and NaN are results, not warnings
+        with np.errstate(all="ignore"):
+            result = node.forward(*[None if t is None else t._data for t in inputs], **params)
         node._inputs = ()
         arrays = result if isinstance(result, tuple) else (result,)
-        outputs = tuple(Tensor._wrap(a) for a in arrays)
-        if cls.view and inputs[0] is not None:
+        outputs = tuple([Tensor._wrap(a) for a in arrays])
+        if node.view and inputs[0] is not None:
             for out in outputs:
                 out._version = inputs[0]._version
         if node._recorded:
@@ -120,29 +131,29 @@ class Function:
 
     def _record(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]) -> None:
         for key, value in self.__dict__.items():
-            if isinstance(value, np.ndarray) and value.dtype.kind in "fc":
+            if isinstance(value, Tensor | np.ndarray) and value.dtype.kind == "f":
                 raise TypeError(
-                    f"{self.name}: the float array {key!r} is kept as a plain attribute and would be "
-                    "lost to higher derivatives; use save_input, save_output or save_statistics"
+                    f"{self.name}: the float array {key!r} is kept as a plain attribute and would "
+                    "be lost to higher derivatives; use save_input, save_output or save_statistics"
                 )
         self.order = next(_creation_counter)
         self.edges = tuple(
-            _NOWHERE
-            if t is None or not needed
-            else Edge(t if t._node is None else t._node, t._index, t.shape, t.dtype)
-            for t, needed in zip(inputs, self.needs_input_grad, strict=True)
+            [
+                Edge(t._node or t, t._index) if t is not None and t._requires_grad else _NOWHERE
+                for t in inputs
+            ]
         )
-        self.output_specs = tuple((t.shape, t.dtype) for t in outputs)
+        self.output_specs = tuple([(t._data.shape, t._data.dtype) for t in outputs])
         for index, out in enumerate(outputs[: self.differentiable_outputs]):
-            if out.dtype.kind == "f":
-                out.requires_grad = True
+            if out._data.dtype.kind == "f":
+                out._requires_grad = True
                 out._node = self
                 out._index = index
         if self._wants_output:
             out = outputs[0]
             self._saved["output"] = (out._data, out._version, out._version.count)
 
-    # ---- keeping things for backward --------------------------------------------------------------
+    # ---- keeping things for backward -------------------------------------------------------------
 
     def save_input(self, index: int, *, needed_by: int | None = None) -> None:
         """Keep input `index`; with `needed_by=j`, only if the gradient of input `j` is wanted."""
@@ -171,15 +182,15 @@ class Function:
         tensor = Tensor._wrap(array)
         tensor._version = counter
         if is_grad_enabled():
-            tensor.requires_grad, tensor._node = True, self
+            tensor._requires_grad, tensor._node = True, self
         return tensor
 
     def save_constant(self, name: str, array: np.ndarray) -> None:
-        """Keep a mask or indices. A float array raises TypeError: it would not be locally constant."""
+        """Keep a mask or indices. A float array raises TypeError: it is not locally constant."""
         if array.dtype.kind not in "biu":
             raise TypeError(
-                f"{self.name}: {name!r} has dtype {array.dtype}; only boolean and integer arrays are "
-                "locally constant"
+                f"{self.name}: {name!r} has dtype {array.dtype}; only boolean and integer arrays "
+                "are locally constant"
             )
         if self._recorded:
             self._saved[name] = array
@@ -198,8 +209,8 @@ class Function:
         """The array kept by `save_statistics(name)`; raises while the backward is recorded."""
         if is_grad_enabled():
             raise RuntimeError(
-                f"{self.name}: the saved {name!r} carries no history and cannot be used in a backward "
-                "that is recorded; write that case in Tensor ops"
+                f"{self.name}: the saved {name!r} carries no history and cannot be used in a "
+                "backward that is recorded; write that case in Tensor ops"
             )
         array: np.ndarray = self._take(name)
         return array
@@ -217,15 +228,16 @@ class Function:
     def _check_version(self, now: int, then: int, what: str, shape: tuple[int, ...]) -> None:
         if now != then:
             raise RuntimeError(
-                f"{self.name}: {what}, of shape {shape}, is needed for the gradient but was changed in "
-                f"place (version {now}, saved at version {then}); use an out-of-place operation or a "
-                "clone()"
+                f"{self.name}: {what}, of shape {shape}, is needed for the gradient but was "
+                f"changed in place (version {now}, saved at version {then}); use an out-of-place "
+                "operation or a clone()"
             )
 
     def release(self) -> None:
-        """Drop what was kept; a later backward through this node raises."""
-        self._saved = {}
-        self._freed = True
+        """Drop what was kept; a later backward that needs it raises."""
+        if self._saved:
+            self._saved = {}
+            self._freed = True
 
     def __repr__(self) -> str:
         return f"<{self.name}>"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Mode(threading.local):
@@ -19,16 +23,20 @@ def is_grad_enabled() -> bool:
     return _mode.enabled
 
 
-class set_grad_enabled(ContextDecorator):
-    """Switch recording on or off, as a context manager or a decorator."""
+class GradMode(ContextDecorator):
+    """Recording on or off within a `with` block, or within each call of a decorated function."""
 
     def __init__(self, mode: bool) -> None:
-        self.mode = bool(mode)
+        self._target = bool(mode)
         self._previous: list[bool] = []
+
+    def _recreate_cm(self) -> GradMode:
+        # one for each call of a decorated function, which several threads may run at once
+        return GradMode(self._target)
 
     def __enter__(self) -> None:
         self._previous.append(_mode.enabled)
-        _mode.enabled = self.mode
+        _mode.enabled = self._target
 
     def __exit__(
         self,
@@ -39,15 +47,33 @@ class set_grad_enabled(ContextDecorator):
         _mode.enabled = self._previous.pop()
 
 
-class no_grad(set_grad_enabled):
+class no_grad(GradMode):
     """Do not record: for evaluation and for changing parameters."""
 
     def __init__(self) -> None:
         super().__init__(False)
 
 
-class enable_grad(set_grad_enabled):
+class enable_grad(GradMode):
     """Record again inside a `no_grad` block."""
 
     def __init__(self) -> None:
         super().__init__(True)
+
+
+class set_grad_enabled(GradMode):
+    """Record or not: from the call on, or as a context manager or a decorator."""
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__(mode)
+        self._before = _mode.enabled
+        _mode.enabled = self._target
+
+    def __enter__(self) -> None:
+        self._previous.append(self._before)
+        _mode.enabled = self._target
+
+    def __call__(self, func: F) -> F:
+        # as a decorator it concerns the function alone
+        _mode.enabled = self._before
+        return super().__call__(func)

@@ -13,7 +13,7 @@ from tinygrad_ft.tensor import Tensor
 
 
 class GradcheckError(AssertionError):
-    """A gradient differs from its finite difference: says which input, which element, by how much."""
+    """A gradient differs from its finite difference: which input and element, by how much."""
 
 
 def gradcheck(
@@ -33,8 +33,8 @@ def gradcheck(
     L = sum_i <v_i, f_i(x)>, v drawn at random (a random projection sees every output at once).
     Order n + 1 checks the gradient function of order n in the same way, in the inputs and in v.
 
-    Raises GradcheckError naming the order, the input and the element, and TypeError unless the inputs
-    that require grad are float64.
+    Raises GradcheckError naming the order, the input and the element, and TypeError unless the
+    inputs that require grad are float64.
     """
     tensors = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if not any(t.requires_grad for t in tensors):

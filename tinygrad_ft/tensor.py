@@ -1,9 +1,9 @@
-"""`Tensor`: an ndarray that remembers where it came from. Methods are thin: the work is in `ops`."""
+"""`Tensor`: an ndarray that remembers where it came from. Methods are thin: `ops` does the work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 Scalar = bool | int | float
 TensorLike = Union["Tensor", np.ndarray, Scalar]
+Dims = int | Sequence[int] | None
+
+# the methods `bool`, `float`, ... shadow the built-in types in the annotations of the class body
+Bool: TypeAlias = bool
+Float: TypeAlias = float
 
 
 class VersionCounter:
@@ -32,17 +37,18 @@ class Tensor:
     whether operations on it are recorded. Created by `tinygrad_ft.tensor` and friends.
     """
 
-    __slots__ = ("__weakref__", "_data", "_index", "_node", "_version", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_index", "_node", "_requires_grad", "_version", "grad")
     # NumPy leaves `ndarray + Tensor` to Tensor.__radd__
     __array_ufunc__ = None
 
-    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+    def __init__(self, data: Any, requires_grad: Bool = False) -> None:
         self._data = _as_array(data)
         self._node: Function | None = None
         self._index = 0
-        self._version = VersionCounter()
+        shared = data._version if isinstance(data, Tensor) else None
+        self._version: VersionCounter = shared or VersionCounter()
         self.grad: Tensor | None = None
-        self.requires_grad = False
+        self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
 
@@ -55,7 +61,7 @@ class Tensor:
         out._index = 0
         out._version = VersionCounter()
         out.grad = None
-        out.requires_grad = False
+        out._requires_grad = False
         return out
 
     # ---- what it is ------------------------------------------------------------------------------
@@ -88,7 +94,16 @@ class Tensor:
         return self._data.ndim
 
     @property
-    def is_leaf(self) -> bool:
+    def requires_grad(self) -> Bool:
+        """Whether operations on it are recorded; may be set as with `requires_grad_`."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: Bool) -> None:
+        self.requires_grad_(value)
+
+    @property
+    def is_leaf(self) -> Bool:
         """True for a tensor that no recorded op made."""
         return self._node is None
 
@@ -116,12 +131,12 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Bool:
         if self.numel() != 1:
             raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous")
         return bool(self._data.reshape(())[()])
 
-    def __float__(self) -> float:
+    def __float__(self) -> Float:
         return float(self.item())
 
     def __int__(self) -> int:
@@ -142,24 +157,21 @@ class Tensor:
             notes += f", dtype={self.dtype}"
         if self._node is not None:
             notes += f", grad_fn={self._node!r}"
-        elif self.requires_grad:
+        elif self._requires_grad:
             notes += ", requires_grad=True"
         return f"tensor({body}{notes})"
 
-    # ---- to and from NumPy -------------------------------------------------------------------------
+    # ---- to and from NumPy -----------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray:
-        """The values as an ndarray that shares memory; read-only if this tensor is being recorded."""
+        """The values as an ndarray that shares memory; read-only if this tensor requires grad."""
         view = self._data.view()
-        if self.requires_grad:
+        if self._requires_grad:
             view.flags.writeable = False
         return view
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        view = self.numpy()
-        if copy:
-            return np.array(view, dtype=dtype)
-        return view if dtype is None else view.astype(dtype, copy=False)
+    def __array__(self, dtype: Any = None, copy: Bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def item(self) -> Any:
         """The value of a tensor with one element, as a Python number."""
@@ -170,15 +182,15 @@ class Tensor:
     def tolist(self) -> Any:
         return self._data.tolist()
 
-    # ---- the graph ---------------------------------------------------------------------------------
+    # ---- the graph -------------------------------------------------------------------------------
 
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+    def requires_grad_(self, requires_grad: Bool = True) -> Tensor:
         """Ask for a gradient (or not). Raises for integers and for a result of a recorded op."""
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(f"requires_grad: only floating dtypes have gradients, not {self.dtype}")
         if not requires_grad and self._node is not None:
             raise RuntimeError("requires_grad_(False) on the result of an op; use detach()")
-        self.requires_grad = requires_grad
+        self._requires_grad = bool(requires_grad)
         return self
 
     def detach(self) -> Tensor:
@@ -190,34 +202,62 @@ class Tensor:
     def backward(
         self,
         gradient: TensorLike | None = None,
-        retain_graph: bool | None = None,
-        create_graph: bool = False,
+        retain_graph: Bool | None = None,
+        create_graph: Bool = False,
     ) -> None:
-        """Add d self / d leaf to `.grad` of every leaf; `gradient` (default 1 for a scalar) weights it."""
+        """Add d self / d leaf to `.grad` of every leaf, weighted by `gradient` (1 for a scalar)."""
         from tinygrad_ft.engine import backward
 
         backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
 
-    # ---- in place ----------------------------------------------------------------------------------
+    # ---- in place --------------------------------------------------------------------------------
 
-    def write(self, op: str = "write") -> np.ndarray:
-        """The array, to be changed in place by `op`; counts the change so that a stale gradient raises.
+    def write(self, op: str = "write", source: TensorLike = 0) -> np.ndarray:
+        """The array, to be changed in place by `op`; counted, so that a stale gradient raises.
 
-        Raises RuntimeError if the tensor requires grad and recording is on: the change would be missing
-        from the graph.
+        Raises RuntimeError if recording is on and the tensor, or the `source` that is written into
+        it, requires grad: the change would be missing from the graph.
         """
-        if self.requires_grad and is_grad_enabled():
-            raise RuntimeError(
-                f"{op}: in-place change of a tensor that requires grad (shape {self.shape}); use the "
-                "out-of-place operation, or no_grad() if it is meant to be outside the graph"
-            )
+        if is_grad_enabled():
+            for tensor in (self, source):
+                if isinstance(tensor, Tensor) and tensor._requires_grad:
+                    raise RuntimeError(
+                        f"{op}: in-place change of a tensor of shape {self.shape}, in which a "
+                        f"tensor that requires grad (shape {tensor.shape}) takes part; use the "
+                        "out-of-place operation, or no_grad() if it belongs outside the graph"
+                    )
         self._version.count += 1
         return self._data
 
+    def _update(self, op: str, ufunc: Callable[..., Any], other: TensorLike) -> Tensor:
+        """self = ufunc(self, other) in the memory of self."""
+        # a Python number stays one: it takes the dtype of the array
+        source = other if isinstance(other, bool | int | float) else self._fitting(op, other)
+        array = self.write(op, other)
+        try:
+            with np.errstate(all="ignore"):
+                ufunc(array, source, out=array, casting="same_kind")
+        except TypeError:
+            kind = getattr(source, "dtype", type(source).__name__)
+            raise TypeError(
+                f"{op}: a tensor of {self.dtype} cannot hold the result of {kind}"
+            ) from None
+        return self
+
+    def _fitting(self, op: str, source: TensorLike) -> np.ndarray:
+        """The array behind `source`, if it broadcasts to the shape of self."""
+        array = ops.raw(source)
+        try:
+            fits = np.broadcast_shapes(self.shape, array.shape) == self.shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"{op}: shape {array.shape} does not fit into shape {self.shape}")
+        return array
+
     def copy_(self, other: TensorLike) -> Tensor:
-        source = ops.raw(other)
-        _check_fits(self, source, "copy_")
-        self.write("copy_")[...] = source
+        source = self._fitting("copy_", other)
+        self.write("copy_", other)[...] = source
         return self
 
     def fill_(self, value: Scalar) -> Tensor:
@@ -225,37 +265,32 @@ class Tensor:
         return self
 
     def zero_(self) -> Tensor:
-        self.write("zero_")[...] = 0
-        return self
+        return self.fill_(0)
 
     def add_(self, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
-        source = ops.raw(other)
-        _check_fits(self, source, "add_")
-        array = self.write("add_")
-        np.add(array, source if alpha == 1 else source * alpha, out=array, casting="same_kind")
-        return self
+        if alpha != 1:
+            other = other * alpha
+        return self._update("add_", np.add, other)
 
     def sub_(self, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
         return self.add_(other, alpha=-alpha)
 
     def mul_(self, other: TensorLike) -> Tensor:
-        source = ops.raw(other)
-        _check_fits(self, source, "mul_")
-        array = self.write("mul_")
-        np.multiply(array, source, out=array, casting="same_kind")
-        return self
+        return self._update("mul_", np.multiply, other)
 
     def div_(self, other: TensorLike) -> Tensor:
-        source = ops.raw(other)
-        _check_fits(self, source, "div_")
-        array = self.write("div_")
-        np.divide(array, source, out=array, casting="same_kind")
-        return self
+        return self._update("div_", np.divide, other)
+
+    # `w -= lr * w.grad` changes w itself
+    __iadd__ = add_
+    __isub__ = sub_
+    __imul__ = mul_
+    __itruediv__ = div_
 
     def __setitem__(self, index: Any, value: TensorLike) -> None:
-        self.write("__setitem__")[ops.raw_index(index)] = ops.raw(value)
+        self.write("__setitem__", value)[ops.raw_index(index)] = ops.raw(value)
 
-    # ---- dtype and copies ----------------------------------------------------------------------------
+    # ---- dtype and copies ------------------------------------------------------------------------
 
     def to(self, dtype: Any) -> Tensor:
         """The values as another NumPy dtype."""
@@ -286,81 +321,18 @@ class Tensor:
         out = type(self).__new__(type(self))
         out._data = self._data.copy(order="K")
         out._node, out._index, out._version = None, 0, VersionCounter()
-        out.requires_grad = self.requires_grad
+        out._requires_grad = self._requires_grad
         out.grad = None if self.grad is None else Tensor._wrap(self.grad._data.copy(order="K"))
         memo[id(self)] = out
         return out
 
-    # ---- arithmetic ----------------------------------------------------------------------------------
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle: the values and whether a gradient is asked for, not the gradient."""
+        if self._node is not None:
+            raise RuntimeError("pickle: only leaves can be pickled; detach() first")
+        return type(self), (self._data, self._requires_grad)
 
-    def __add__(self, other: TensorLike) -> Tensor:
-        return ops.add(self, other)
-
-    def __radd__(self, other: TensorLike) -> Tensor:
-        return ops.add(other, self)
-
-    def __sub__(self, other: TensorLike) -> Tensor:
-        return ops.sub(self, other)
-
-    def __rsub__(self, other: TensorLike) -> Tensor:
-        return ops.sub(other, self)
-
-    def __mul__(self, other: TensorLike) -> Tensor:
-        return ops.mul(self, other)
-
-    def __rmul__(self, other: TensorLike) -> Tensor:
-        return ops.mul(other, self)
-
-    def __truediv__(self, other: TensorLike) -> Tensor:
-        return ops.div(self, other)
-
-    def __rtruediv__(self, other: TensorLike) -> Tensor:
-        return ops.div(other, self)
-
-    def __pow__(self, exponent: TensorLike) -> Tensor:
-        return ops.pow(self, exponent)
-
-    def __rpow__(self, base: TensorLike) -> Tensor:
-        return ops.pow(base, self)
-
-    def __matmul__(self, other: TensorLike) -> Tensor:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: TensorLike) -> Tensor:
-        return ops.matmul(other, self)
-
-    def __neg__(self) -> Tensor:
-        return ops.neg(self)
-
-    def __abs__(self) -> Tensor:
-        return ops.abs(self)
-
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.compare(np.equal, self, other)
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.compare(np.not_equal, self, other)
-
-    def __lt__(self, other: TensorLike) -> Tensor:
-        return ops.compare(np.less, self, other)
-
-    def __le__(self, other: TensorLike) -> Tensor:
-        return ops.compare(np.less_equal, self, other)
-
-    def __gt__(self, other: TensorLike) -> Tensor:
-        return ops.compare(np.greater, self, other)
-
-    def __ge__(self, other: TensorLike) -> Tensor:
-        return ops.compare(np.greater_equal, self, other)
-
-    def __invert__(self) -> Tensor:
-        return Tensor._wrap(np.invert(self._data))
-
-    def __and__(self, other: TensorLike) -> Tensor:
-        return ops.compare(np.bitwise_and, self, other)
-
-    def __or__(self, other: TensorLike) -> Tensor:
-        return ops.compare(np.bitwise_or, self, other)
+    # ---- arithmetic ------------------------------------------------------------------------------
 
     def add(self, other: TensorLike) -> Tensor:
         return ops.add(self, other)
@@ -374,14 +346,38 @@ class Tensor:
     def div(self, other: TensorLike) -> Tensor:
         return ops.div(self, other)
 
-    def neg(self) -> Tensor:
-        return ops.neg(self)
-
     def pow(self, exponent: TensorLike) -> Tensor:
         return ops.pow(self, exponent)
 
     def matmul(self, other: TensorLike) -> Tensor:
         return ops.matmul(self, other)
+
+    def neg(self) -> Tensor:
+        return ops.neg(self)
+
+    def abs(self) -> Tensor:
+        return ops.abs(self)
+
+    __add__, __sub__, __mul__, __truediv__ = add, sub, mul, div
+    __pow__, __matmul__, __neg__, __abs__ = pow, matmul, neg, abs
+
+    def __radd__(self, other: TensorLike) -> Tensor:
+        return ops.add(other, self)
+
+    def __rsub__(self, other: TensorLike) -> Tensor:
+        return ops.sub(other, self)
+
+    def __rmul__(self, other: TensorLike) -> Tensor:
+        return ops.mul(other, self)
+
+    def __rtruediv__(self, other: TensorLike) -> Tensor:
+        return ops.div(other, self)
+
+    def __rpow__(self, base: TensorLike) -> Tensor:
+        return ops.pow(base, self)
+
+    def __rmatmul__(self, other: TensorLike) -> Tensor:
+        return ops.matmul(other, self)
 
     def exp(self) -> Tensor:
         return ops.exp(self)
@@ -394,9 +390,6 @@ class Tensor:
 
     def square(self) -> Tensor:
         return ops.mul(self, self)
-
-    def abs(self) -> Tensor:
-        return ops.abs(self)
 
     def sin(self) -> Tensor:
         return ops.sin(self)
@@ -428,52 +421,89 @@ class Tensor:
     def masked_fill(self, mask: TensorLike, value: Scalar) -> Tensor:
         return ops.where(mask, value, self)
 
-    # ---- reductions ------------------------------------------------------------------------------------
+    # ---- comparisons: boolean, without gradient --------------------------------------------------
 
-    def sum(self, dim: Dims = None, keepdim: builtin_bool = False) -> Tensor:
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return ops.compare(np.equal, self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return ops.compare(np.not_equal, self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return ops.compare(np.less, self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return ops.compare(np.less_equal, self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return ops.compare(np.greater, self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return ops.compare(np.greater_equal, self, other)
+
+    def __and__(self, other: Any) -> Tensor:
+        return ops.compare(np.bitwise_and, self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return ops.compare(np.bitwise_or, self, other)
+
+    def __invert__(self) -> Tensor:
+        return Tensor._wrap(np.invert(self._data))
+
+    def isnan(self) -> Tensor:
+        return Tensor._wrap(np.isnan(self._data))
+
+    def isfinite(self) -> Tensor:
+        return Tensor._wrap(np.isfinite(self._data))
+
+    def all(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
+        return ops.all(self, dim, keepdim)
+
+    def any(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
+        return ops.any(self, dim, keepdim)
+
+    # ---- reductions ------------------------------------------------------------------------------
+
+    def sum(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         return ops.sum(self, dim, keepdim)
 
-    def mean(self, dim: Dims = None, keepdim: builtin_bool = False) -> Tensor:
+    def mean(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         return ops.mean(self, dim, keepdim)
 
-    def var(
-        self, dim: Dims = None, *, correction: builtin_int = 1, keepdim: builtin_bool = False
-    ) -> Tensor:
+    def var(self, dim: Dims = None, *, correction: int = 1, keepdim: Bool = False) -> Tensor:
         return ops.var(self, dim, correction=correction, keepdim=keepdim)
 
-    def std(
-        self, dim: Dims = None, *, correction: builtin_int = 1, keepdim: builtin_bool = False
-    ) -> Tensor:
+    def std(self, dim: Dims = None, *, correction: int = 1, keepdim: Bool = False) -> Tensor:
         return ops.std(self, dim, correction=correction, keepdim=keepdim)
 
-    def amax(self, dim: Dims = None, keepdim: builtin_bool = False) -> Tensor:
+    def amax(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         return ops.amax(self, dim, keepdim)
 
-    def amin(self, dim: Dims = None, keepdim: builtin_bool = False) -> Tensor:
+    def amin(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         return ops.amin(self, dim, keepdim)
 
-    def max(self, dim: builtin_int | None = None, keepdim: builtin_bool = False) -> Any:
+    def max(self, dim: int | None = None, keepdim: Bool = False) -> Any:
         return ops.max(self, dim, keepdim)
 
-    def min(self, dim: builtin_int | None = None, keepdim: builtin_bool = False) -> Any:
+    def min(self, dim: int | None = None, keepdim: Bool = False) -> Any:
         return ops.min(self, dim, keepdim)
 
-    def argmax(self, dim: builtin_int | None = None, keepdim: builtin_bool = False) -> Tensor:
+    def argmax(self, dim: int | None = None, keepdim: Bool = False) -> Tensor:
         return ops.argmax(self, dim, keepdim)
 
-    def argmin(self, dim: builtin_int | None = None, keepdim: builtin_bool = False) -> Tensor:
+    def argmin(self, dim: int | None = None, keepdim: Bool = False) -> Tensor:
         return ops.argmin(self, dim, keepdim)
 
-    def softmax(self, dim: builtin_int) -> Tensor:
+    def softmax(self, dim: int) -> Tensor:
         return ops.softmax(self, dim)
 
-    def log_softmax(self, dim: builtin_int) -> Tensor:
+    def log_softmax(self, dim: int) -> Tensor:
         return ops.log_softmax(self, dim)
 
-    def logsumexp(self, dim: Dims, keepdim: builtin_bool = False) -> Tensor:
+    def logsumexp(self, dim: Dims, keepdim: Bool = False) -> Tensor:
         return ops.logsumexp(self, dim, keepdim)
 
-    # ---- shape and indexing ------------------------------------------------------------------------------
+    # ---- shape and indexing ----------------------------------------------------------------------
 
     def __getitem__(self, index: Any) -> Tensor:
         return ops.getitem(self, index)
@@ -493,32 +523,26 @@ class Tensor:
         """`reshape` that raises if it would have to copy."""
         return ops.view(self, _variadic(shape))
 
-    def flatten(self, start_dim: builtin_int = 0, end_dim: builtin_int = -1) -> Tensor:
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         return ops.flatten(self, start_dim, end_dim)
 
     def permute(self, *dims: Any) -> Tensor:
         return ops.permute(self, _variadic(dims))
 
-    def transpose(self, dim0: builtin_int, dim1: builtin_int) -> Tensor:
+    def transpose(self, dim0: int, dim1: int) -> Tensor:
         return ops.transpose(self, dim0, dim1)
 
     def expand(self, *sizes: Any) -> Tensor:
         return ops.expand(self, _variadic(sizes))
 
-    def broadcast_to(self, size: Sequence[builtin_int]) -> Tensor:
+    def broadcast_to(self, size: Sequence[int]) -> Tensor:
         return ops.broadcast_to(self, size)
 
     def squeeze(self, dim: Dims = None) -> Tensor:
         return ops.squeeze(self, dim)
 
-    def unsqueeze(self, dim: builtin_int) -> Tensor:
+    def unsqueeze(self, dim: int) -> Tensor:
         return ops.unsqueeze(self, dim)
-
-
-# the methods `bool`, `float`, ... above shadow the built-in names inside the class body
-builtin_bool = bool
-builtin_int = int
-Dims = int | Sequence[int] | None
 
 
 def _as_array(data: Any) -> np.ndarray:
@@ -544,15 +568,6 @@ def _variadic(args: tuple[Any, ...]) -> tuple[int, ...]:
     if len(args) == 1 and isinstance(args[0], tuple | list):
         args = tuple(args[0])
     return tuple(int(a) for a in args)
-
-
-def _check_fits(target: Tensor, source: np.ndarray, op: str) -> None:
-    try:
-        fits = np.broadcast_shapes(target.shape, source.shape) == target.shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"{op}: shape {source.shape} does not fit into shape {target.shape}")
 
 
 from tinygrad_ft import ops  # noqa: E402  (the ops need Tensor to exist first)

@@ -1,9 +1,10 @@
 """Decoded images on disk: one memory-mapped array for each source, options and state of the source.
 
-An entry is a folder `<key>-<state>` with `images.npy`, `targets.npy` and `entry.json`; `key` hashes the
-path and the options, `state` whatever changes when the source does. It is built under another name and
-renamed when complete, so what has the right name is whole. Two processes that build the same entry both
-succeed: the second to finish uses the first one's. Finishing an entry removes those of older states.
+An entry is a folder `<key>-<state>` with `images.npy`, `targets.npy` and `entry.json`; `key` hashes
+the path and the options, `state` whatever changes when the source does. It is built under another
+name and renamed when complete, so what has the right name is whole. Two processes that build the
+same entry both succeed: the second to finish uses the first one's. Finishing an entry removes those
+of older states.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _ABANDONED_SECONDS = 24 * 3600
 
 
 def cache_dir() -> Path:
-    """Where decoded data sets are kept: TINYGRAD_FT_CACHE_DIR/datasets, or the user's cache folder."""
+    """The cache's place: `datasets` in TINYGRAD_FT_CACHE_DIR, or in the user's cache folder."""
     chosen = os.environ.get("TINYGRAD_FT_CACHE_DIR")
     return Path(chosen or platformdirs.user_cache_dir("tinygrad_ft")) / "datasets"
 
@@ -90,7 +91,9 @@ class ImageCache:
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None  # absent or damaged: `build` replaces it
 
-    def build(self, total: int, classes: Sequence[str], chunks: Generator[Chunk, None, None]) -> CachedImages:
+    def build(
+        self, total: int, classes: Sequence[str], chunks: Generator[Chunk, None, None]
+    ) -> CachedImages:
         """Write at most `total` images and load the entry.
 
         Whatever goes wrong on the way, nothing stays behind. A full disk or a folder that cannot be
@@ -120,7 +123,8 @@ class ImageCache:
         names: list[str] = []
         bad_files: list[tuple[str, str]] = []
         shape: tuple[int, ...] = ()
-        # Plain writes, not a writable memory map: on a full disk a map ends the process with SIGBUS.
+        # Plain writes, not a writable memory map: on a full disk a map ends the process with
+        # SIGBUS.
         with (folder / "images.npy").open("wb") as file:
             for chunk in chunks:
                 bad_files += chunk.bad_files
@@ -135,11 +139,11 @@ class ImageCache:
                 file.write(pixels)
                 targets.append(chunk.targets)
                 names += chunk.names
-            # NumPy leaves room in the header for any number of rows, so the true one fits afterwards
-            start = file.seek(0)
+            # NumPy leaves room in the header for any number of rows, so the true one fits
+            # afterwards
+            file.seek(0)
             shape = (len(names), *shape)
             _write_header(file, shape)
-            assert start == 0
             file.flush()
             os.fsync(file.fileno())
         labels = np.concatenate(targets)
@@ -162,8 +166,8 @@ class ImageCache:
         if need > free:
             raise DataError(
                 f"the decoded images need {need / 2**20:,.0f} MB in {shown(self.directory)}, "
-                f"where {free / 2**20:,.0f} MB are free; make room there, choose another folder with "
-                "TINYGRAD_FT_CACHE_DIR, or a smaller image size"
+                f"where {free / 2**20:,.0f} MB are free; make room there, choose another folder "
+                "with TINYGRAD_FT_CACHE_DIR, or a smaller image size"
             )
 
     def _publish(self, folder: Path) -> CachedImages:

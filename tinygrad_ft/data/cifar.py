@@ -1,7 +1,8 @@
 """CIFAR-10 and CIFAR-100 from the official archives, packed or extracted, Python or binary version.
 
-https://www.cs.toronto.edu/~kriz/cifar.html: an image is 3072 bytes, three planes of 32x32 (red, green,
-blue). The binary version puts one label byte (CIFAR-100: coarse, then fine) before each image.
+https://www.cs.toronto.edu/~kriz/cifar.html: an image is 3072 bytes, three planes of 32x32 (red,
+green, blue). The binary version puts one label byte (CIFAR-100: coarse, then fine) before each
+image.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class _CIFAR(ArrayDataset):
         return version, files
 
     def _read_archive(self, path: Path, wanted: set[str]) -> dict[str, bytes]:
-        """The wanted members by their last name; nothing is written to disk, wherever names point."""
+        """The wanted members by their last name; nothing is written to disk."""
         files = {}
         try:
             with tarfile.open(path, "r|*") as archive:
@@ -223,8 +224,8 @@ _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 class CIFAR10(_CIFAR):
     """CIFAR-10: 50,000 training and 10,000 test images of 32x32 in 10 classes.
 
-    `root` is the official archive (python or binary version), the extracted folder, or a folder that
-    holds one of them. Raises DataError naming the file.
+    `root` is the official archive (python or binary version), the extracted folder, or a folder
+    that holds one of them. Raises DataError naming the file.
     """
 
     name = "CIFAR-10"

@@ -1,9 +1,9 @@
 """The pickles inside the CIFAR archives, read without running anything they name.
 
-A pickle is a program; unpickled the usual way it can call any function. These files need one array of
-bytes, lists of numbers and strings. So the names they use for the array (NumPy's `_reconstruct`,
-`ndarray`, `dtype`) are bound to the small classes below, every other name is refused, and NumPy's own
-unpickling code is never reached.
+A pickle is a program; unpickled the usual way it can call any function. These files need one array
+of bytes, lists of numbers and strings. So the names they use for the array (NumPy's `_reconstruct`,
+`ndarray`, `dtype`) are bound to the small classes below, every other name is refused, and NumPy's
+own unpickling code is never reached.
 """
 
 from __future__ import annotations

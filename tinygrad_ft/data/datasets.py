@@ -16,14 +16,15 @@ from tinygrad_ft.data.randomness import STREAM_SPLIT, permutation
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Labelled images. Everything in this package that takes a dataset takes anything of this shape.
+    """Labelled images. Everything in this package that takes a dataset takes anything of this
+    shape.
 
     classes      the class names; a label is a position in it
     targets      (N,) int64, the labels of all samples, known without reading an image
     fingerprint  a short text that changes when images, labels or class names change
 
-    `get_batch(indices)`, (N,H,W,C) uint8 and (N,) int64, is used where a dataset has it; `DataLoader`
-    manages with `__len__` and `__getitem__` alone.
+    `get_batch(indices)`, (N,H,W,C) uint8 and (N,) int64, is used where a dataset has it;
+    `DataLoader` manages with `__len__` and `__getitem__` alone.
     """
 
     @property
@@ -176,11 +177,12 @@ class Subset:
 def stratified_split(
     dataset: Any, fraction: float | None = None, per_class: int | None = None, seed: int = 0
 ) -> tuple[Subset, Subset]:
-    """Split into (chosen, rest), class by class: `fraction` of each class, or `per_class` images of it.
+    """Split into (chosen, rest), class by class: `fraction` of each class, or `per_class` images of
+    it.
 
-    A fraction is rounded for each class and never empties either side. With one seed a smaller choice
-    is part of every larger one, so a curve over the number of labels adds images and swaps none. Both
-    parts keep the dataset's order. Raises DataError naming a class with too few images.
+    A fraction is rounded for each class and never empties either side. With one seed a smaller
+    choice is part of every larger one, so a curve over the number of labels adds images and swaps
+    none. Both parts keep the dataset's order. Raises DataError naming a class with too few images.
     """
     if (fraction is None) == (per_class is None):
         raise ValueError("stratified_split: give either fraction or per_class")

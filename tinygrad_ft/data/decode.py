@@ -4,12 +4,12 @@ Pillow does the decoding; this file holds what has to be decided around it:
 
 - turned upright by its EXIF orientation; an EXIF block that cannot be read counts as absent;
 - transparent pixels are laid on white;
-- 16 bits per channel become 8 by dropping the low byte; floating-point and 32-bit pixels have no known
-  range and are refused;
+- 16 bits per channel become 8 by dropping the low byte; floating-point and 32-bit pixels have no
+  known range and are refused;
 - of an animation the first frame is taken;
 - `size`: the largest centred square is resized to size x size, bilinear with antialiasing. That is
-  torchvision's Resize(size) + CenterCrop(size) without the rounding of the longer side in between, and
-  without ever holding the enlarged picture of a very wide image;
+  torchvision's Resize(size) + CenterCrop(size) without the rounding of the longer side in between,
+  and without ever holding the enlarged picture of a very wide image;
 - a large JPEG is decoded at a half, quarter or eighth of its size if that leaves twice `size`;
 - more than Pillow's limit of 178,956,970 pixels is refused (a decompression bomb).
 """
@@ -20,24 +20,48 @@ import io
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from tinygrad_ft.data.errors import DataError, shown
 
 Mode = Literal["RGB", "L"]
 
-EXTENSIONS = frozenset(
-    ".jpg .jpeg .jfif .png .bmp .webp .gif .tif .tiff .ppm .pgm .pbm".split()
+# fmt: off
+EXTENSIONS = frozenset({
+    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif",
+    ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+})
+# fmt: on
+# Only plain decoders: Pillow would also hand a file to Ghostscript. Imported here, because Pillow
+# imports them on first use, and a second thread would find the list half filled. A phone's MPO is
+# opened as the JPEG that it starts with.
+_FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        BmpImagePlugin.BmpImageFile,
+        WebPImagePlugin.WebPImageFile,
+        GifImagePlugin.GifImageFile,
+        TiffImagePlugin.TiffImageFile,
+        PpmImagePlugin.PpmImageFile,
+    )
 )
-# Only plain decoders: Pillow would also hand a file to Ghostscript.
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 # A change of this number says that the same file may now give other pixels: caches are made anew.
 DECODER_VERSION = 1
 
 
-def decode_image(
-    data: bytes, name: str, mode: Mode = "RGB", size: int | None = None
-) -> np.ndarray:
+def decode_image(data: bytes, name: str, mode: Mode = "RGB", size: int | None = None) -> np.ndarray:
     """Decode a file's bytes to (H,W,3) for mode "RGB" or (H,W,1) for "L", uint8.
 
     `name` is the file's name in messages. `size` as in the head of this file; None keeps the size.

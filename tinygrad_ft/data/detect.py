@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tinygrad_ft.data.cifar import CIFAR10, CIFAR100
-from tinygrad_ft.data.datasets import Dataset
+from tinygrad_ft.data.datasets import ArrayDataset, Dataset
+from tinygrad_ft.data.decode import Mode
 from tinygrad_ft.data.errors import DataError, shown
 from tinygrad_ft.data.folder import ImageFolder
 from tinygrad_ft.data.idx import MNISTFamily, find_idx
 from tinygrad_ft.data.layout import folder_splits
 
 UNDERSTOOD = (
-    "a folder of images (CLASS/*.jpg or train/CLASS/*.jpg), a .zip of one, the CIFAR-10 or CIFAR-100 "
-    ".tar.gz (python or binary) or its extracted folder, or a folder with the MNIST family's IDX files"
+    "a folder of images (CLASS/*.jpg or train/CLASS/*.jpg), a .zip of one, the CIFAR-10 or "
+    "CIFAR-100 .tar.gz (python or binary) or its extracted folder, or a folder with the MNIST "
+    "family's IDX files"
 )
 
 Reader = type[ImageFolder] | type[CIFAR10] | type[CIFAR100] | type[MNISTFamily]
@@ -56,18 +59,40 @@ def dataset_splits(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def open_dataset(
-    path: str | os.PathLike[str], split: str | None = "train", **options: Any
+    path: str | os.PathLike[str],
+    split: str | None = "train",
+    *,
+    size: int | None = None,
+    mode: Mode = "RGB",
+    classes: Sequence[str] | None = None,
+    **folder_options: Any,
 ) -> Dataset:
     """The data set at `path`, whichever of the known kinds it is.
 
-    `split` is "train", "val" or "test"; None for an image folder without splits. `options` are those of
-    `ImageFolder` (size, mode, classes, skip_bad, progress, ...); they concern decoding, and the other
-    kinds are not decoded. Raises DataError naming the path, with the list of what is understood.
+    `split` is "train", "val" or "test"; None for an image folder without splits. `size`, `mode` and
+    `classes` are made so by `ImageFolder`; the other kinds come as they are, and a wish that they
+    do not meet is a DataError. `folder_options` are `ImageFolder`'s further ones (cache_dir,
+    skip_bad, progress, ...) and mean nothing to the others. Raises DataError naming the path.
     """
     path = Path(path)
     reader = _reader(path)
     if reader is ImageFolder:
-        return ImageFolder(path, split, **options)
+        return ImageFolder(path, split, size=size, mode=mode, classes=classes, **folder_options)
     if split not in ("train", "test"):
         raise DataError(f"{shown(path)} has the splits train and test, not {split}")
-    return reader(path, train=split == "train")
+    dataset = reader(path, train=split == "train")
+    assert isinstance(dataset, ArrayDataset)
+    _, height, width, channels = dataset.images.shape
+    if size is not None and (height, width) != (size, size):
+        raise DataError(
+            f"{shown(path)} has images of {width}x{height}, asked for {size}x{size}: "
+            "resize them with the transform Resize"
+        )
+    if mode != "RGB" and channels == 3:
+        raise DataError(f"{shown(path)} has colour images, asked for grey ones")
+    if classes is not None and tuple(classes) != dataset.classes:
+        raise DataError(
+            f"{shown(path)} has the classes {', '.join(dataset.classes[:5])}, ...; "
+            f"asked for {', '.join(list(classes)[:5])}, ..."
+        )
+    return dataset

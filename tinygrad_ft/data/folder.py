@@ -30,18 +30,20 @@ class ImageFolder:
         root/train/CLASS/*.jpg   root/val/CLASS/*.jpg   root/test/CLASS/*.jpg     split="train", ...
         root/CLASS/*.jpg                                                          split=None
 
-    `root` is a folder or a zip archive of that layout, with or without one folder around it. Images may
-    lie at any depth below their class folder. Classes are sorted by name (Unicode code points); all
-    splits use the classes of "train", or those given as `classes`.
+    `root` is a folder or a zip archive of that layout, with or without one folder around it. Images
+    may lie at any depth below their class folder. Classes are sorted by name (Unicode code points);
+    all splits use the classes of "train", or those given as `classes`.
 
-    size         every image becomes size x size: the largest centred square, resized. None keeps the
-                 files' own size, which must then be one and the same
+    size         every image becomes size x size: the largest centred square, resized. None keeps
+                 the files' own size, which must then be one and the same
     mode         "RGB" (three channels) or "L" (one, grey)
-    cache        True: decode all images now, once, into a memory-mapped array that later openings of the
-                 unchanged source use at once. False: decode when asked; opens a million files fast
+    cache        True: decode all images now, once, into a memory-mapped array that later openings
+                 of the unchanged source use at once. False: decode when asked; opens a million
+                 files fast
     cache_dir    instead of TINYGRAD_FT_CACHE_DIR or the user's cache folder
-    skip_bad     leave out files that cannot be decoded, and list them in `bad_files`; otherwise the first
-                 one raises DataError. Needs cache=True, since the others must be known beforehand
+    skip_bad     leave out files that cannot be decoded, and list them in `bad_files`; otherwise the
+                 first one raises DataError. Needs cache=True, since the others must be known
+                 beforehand
     num_workers  decoding threads, by default one for each core, at most 8
     progress     called as progress(done, total) while files are decoded
 
@@ -191,8 +193,8 @@ class ImageFolder:
         if shape != first[1]:
             raise DataError(
                 f"{shown(self.root)} has images of different sizes: {shown(first[0])} is "
-                f"{first[1][1]}x{first[1][0]}, {shown(name)} is {shape[1]}x{shape[0]} (width x height); "
-                "choose one with size= (--size)"
+                f"{first[1][1]}x{first[1][0]}, {shown(name)} is {shape[1]}x{shape[0]} "
+                "(width x height); choose one with size= (--size)"
             )
 
     def _check_classes_left(self, listing: Listing, counts: np.ndarray) -> None:
@@ -206,8 +208,9 @@ class ImageFolder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all pixels, labels and class names; with cache=False, of the file names and sizes
-        in place of the pixels."""
+        """A hash of all pixels, labels and class names; with cache=False, of the file names and
+        sizes in place of the pixels.
+        """
         if self._fingerprint:
             return self._fingerprint
         digest = hashlib.blake2b(digest_size=16)

@@ -1,7 +1,7 @@
 """The MNIST family: images and labels in IDX files, gzipped or not.
 
-http://yann.lecun.com/exdb/mnist/: big-endian; images start with magic 2051, count, rows, columns, labels
-with magic 2049, count; then bytes.
+http://yann.lecun.com/exdb/mnist/: big-endian; images start with magic 2051, count, rows, columns,
+labels with magic 2049, count; then bytes.
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ _EMNIST: dict[str, tuple[str, ...]] = {
 
 
 class EMNIST(MNISTFamily):
-    """Handwritten letters and digits, 28x28. `split`: byclass, bymerge, balanced, letters, digits, mnist.
+    """Handwritten letters and digits, 28x28. `split`: byclass, bymerge, balanced, letters, digits,
+    mnist.
 
     The files store columns first, so the pictures lie on their side, as torchvision gives them too.
     """

@@ -1,9 +1,9 @@
 """Random numbers that are a function of (seed, epoch, index, stream) and of nothing else.
 
-The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011),
-a block cipher applied to a counter: there is no state to carry, so batch size, worker count, the order
-of calls and a resume in mid-epoch cannot change a number. It is written out in integer NumPy, so its
-bits are the same on every machine and in every NumPy version.
+The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
+2011), a block cipher applied to a counter: there is no state to carry, so batch size, worker count,
+the order of calls and a resume in mid-epoch cannot change a number. It is written out in integer
+NumPy, so its bits are the same on every machine and in every NumPy version.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# Streams 0, 1, 2, ... belong to transforms (`Draw.stream`); the users below take theirs from the top.
+# Streams 0, 1, 2, ... belong to transforms (`Draw.stream`); the users below take theirs from the
+# top.
 STREAM_SHUFFLE = 0xFFFF_0000
 STREAM_BALANCE = 0xFFFF_0001
+STREAM_BALANCE_CLASS = 0xFFFE_0000  # + number of the class
 STREAM_SPLIT = 0xFFFF_0002
 STREAM_GLYPHS = 0xFFFF_0100
 
@@ -69,7 +71,7 @@ def sample_bits(seed: int, epoch: int, indices: npt.ArrayLike, stream: int = 0) 
 
 
 def sample_uniform(seed: int, epoch: int, indices: npt.ArrayLike, stream: int = 0) -> np.ndarray:
-    """One number in [0, 1) for each index: (N,) float64, with all 53 bits of its mantissa random."""
+    """One number in [0, 1) for each index: (N,) float64, a multiple of 2**-53."""
     return (sample_bits(seed, epoch, indices, stream) >> np.uint64(11)) * 2.0**-53
 
 
@@ -80,8 +82,9 @@ def permutation(n: int, seed: int, epoch: int, stream: int = STREAM_SHUFFLE) -> 
 
 @dataclass(frozen=True)
 class Draw:
-    """What a random transform draws from: the batch's sample indices (N,), the seed, the epoch, and the
-    first stream that is the transform's own."""
+    """What a random transform draws from: the batch's sample indices (N,), the seed, the epoch, and
+    the first stream that is the transform's own.
+    """
 
     seed: int
     epoch: int

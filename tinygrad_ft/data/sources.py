@@ -4,8 +4,8 @@ children(folder)   the folders and files directly in it
 walk(folder)       every file below it, with a text that changes when the file does
 read(name)         the bytes of one file
 
-Names are relative, with "/" between the parts, "" for the root. What is hidden (".git", "._x.jpg") or
-added by macOS ("__MACOSX") is not seen. Nothing is ever extracted.
+Names are relative, with "/" between the parts, "" for the root. What is hidden (".git", "._x.jpg")
+or added by macOS ("__MACOSX") is not seen. Nothing is ever extracted.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ class ZipSource:
         self._files: dict[str, dict[str, zipfile.ZipInfo]] = {}
 
     def state(self) -> str:
-        """A text that changes when the archive does: size, time and a hash of its central directory."""
+        """A text that changes when the archive does: size, time and a hash of its central
+        directory.
+        """
         try:
             status = self.path.stat()
             with self.path.open("rb") as file:
@@ -186,8 +188,8 @@ class ZipSource:
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if name.startswith("/") or ".." in parts or not parts or ":" in parts[0]:
             raise DataError(
-                f"{shown(self.path)} holds the name {shown(info.filename)}, which points out of the "
-                "archive; it is not trusted"
+                f"{shown(self.path)} holds the name {shown(info.filename)}, which points out of "
+                "the archive; it is not trusted"
             )
         return parts
 

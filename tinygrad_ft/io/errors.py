@@ -22,7 +22,7 @@ class WriteError(FileError):
 
 
 class BadContentError(Exception):
-    """Internal to the readers: the rest of a sentence that the caller begins with the file's name."""
+    """Internal to the readers: a sentence that still lacks the file's name in front."""
 
 
 def shown(value: object, limit: int = 80) -> str:

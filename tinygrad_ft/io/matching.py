@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tinygrad_ft.io.errors import WeightsError, shown
 
 Shape = tuple[int, ...]
 
-# What ResNets and their relatives call their last layer, in torchvision, timm and the CIFAR ResNets.
+# What torchvision, timm and the CIFAR ResNets call their last layer.
 HEADS = ("fc", "linear", "classifier", "head", "head.fc", "last_linear")
 _COUNTER = "num_batches_tracked"  # absent before PyTorch 0.4.1; nothing here depends on it
 
@@ -22,10 +22,13 @@ class MatchReport:
     """What became of every name, in the model's order.
 
     matched: {model's name: file's name}; the two differ only for a renamed head.
-    replaced: head with another number of classes, kept as the model has it: {name: (file's, model's)}.
+    replaced: {name: (file's shape, model's shape)} of a head with another number of classes.
     missing: in the model only. unexpected: in the file only.
-    mismatched: {name: (file's shape, model's shape)}, kept as the model has it.
+    mismatched: {name: (file's shape, model's shape)} of every other difference in shape.
+    Of those three, the model keeps what it has.
+    numbers: how many numbers the matched tensors have.
     share: matched part of the model's numbers outside its head, 0 to 1.
+    head: the model's last layer by name, None if it is not clear which one that is.
     """
 
     source: str
@@ -34,10 +37,9 @@ class MatchReport:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     mismatched: dict[str, tuple[Shape, Shape]]
+    numbers: int
     share: float
-    head: str | None = None
-    file_head: str | None = None
-    _expected: Mapping[str, Shape] = field(default_factory=dict, repr=False)
+    head: str | None
 
     def select(self, loaded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The matched arrays of `loaded` under the model's names."""
@@ -45,13 +47,11 @@ class MatchReport:
 
     def summary(self) -> str:
         """A few lines: what was matched, replaced, missing, left over."""
-        numbers = sum(math.prod(self._expected[name]) for name in self.matched)
         lines = [
-            f"{self.source}: matched {len(self.matched)} tensors, {numbers:,} numbers "
+            f"{self.source}: matched {len(self.matched)} tensors, {self.numbers:,} numbers "
             f"({self.share:.1%} of the model without its head)"
         ]
-        if self.head != self.file_head and any(n != f for n, f in self.matched.items()):
-            lines.append(f"  renamed     {self.file_head} -> {self.head}")
+        lines += [f"  renamed     {shown(f)} -> {n}" for n, f in self.matched.items() if n != f]
         lines += [_shapes_line("replaced", name, pair) for name, pair in self.replaced.items()]
         lines += [_shapes_line("mismatched", name, pair) for name, pair in self.mismatched.items()]
         if self.missing:
@@ -73,10 +73,10 @@ def match_weights(
 ) -> MatchReport:
     """Compare a model's {name: shape} with loaded weights.
 
-    A head of another name (`fc`, `linear`, `classifier`, ...) is matched when both sides have exactly
-    one; a head with another number of classes is reported as replaced.
-    source: what messages call the file. min_share: the least part of the model's numbers, head apart,
-    that must match.
+    A head of another name (`fc`, `linear`, `classifier`, ...) is matched when both sides have
+    exactly one; a head with another number of classes is reported as replaced.
+    source: what messages call the file.
+    min_share: the least part of the model's numbers, head apart, that must match.
     Raises WeightsError, with names of both sides, when less matches.
     """
     shapes = {name: tuple(array.shape) for name, array in loaded.items()}
@@ -85,6 +85,7 @@ def match_weights(
     replaced: dict[str, tuple[Shape, Shape]] = {}
     mismatched: dict[str, tuple[Shape, Shape]] = {}
     missing = []
+    used = set()
     for name, shape in expected.items():
         in_head = head is not None and name.startswith(f"{head}.")
         file_name = name
@@ -93,23 +94,22 @@ def match_weights(
         if file_name not in shapes:
             if not name.endswith(_COUNTER):
                 missing.append(name)
-        elif shapes[file_name] == tuple(shape):
+            continue
+        used.add(file_name)
+        if shapes[file_name] == tuple(shape):
             matched[name] = file_name
         elif in_head and shapes[file_name][1:] == tuple(shape)[1:]:
             replaced[name] = (shapes[file_name], tuple(shape))
         else:
             mismatched[name] = (shapes[file_name], tuple(shape))
-    used = {*matched.values(), *replaced, *mismatched}
-    if head is not None and file_head is not None and head != file_head:
-        used |= {n for n in shapes if n.startswith(f"{file_head}.")} if replaced or mismatched else set()
     unexpected = tuple(n for n in shapes if n not in used and not n.endswith(_COUNTER))
     body = {n: math.prod(s) for n, s in expected.items() if not (head and n.startswith(f"{head}."))}
     total = sum(body.values())
-    share = sum(body[name] for name in matched if name in body) / total if total else 1.0
+    share = sum(body.get(name, 0) for name in matched) / total if total else 1.0
+    numbers = sum(math.prod(expected[name]) for name in matched)
     report = MatchReport(
-        source, matched, replaced, tuple(missing), unexpected, mismatched, share, head, file_head,
-        dict(expected),
-    )  # fmt: skip
+        source, matched, replaced, tuple(missing), unexpected, mismatched, numbers, share, head
+    )
     if share < min_share:
         raise WeightsError(_refusal(report, expected, shapes))
     return report
@@ -125,8 +125,8 @@ def _refusal(
     report: MatchReport, expected: Mapping[str, Shape], shapes: Mapping[str, Shape]
 ) -> str:
     text = (
-        f"{report.source} does not fit this model: {report.share:.0%} of the model's numbers without "
-        f"its head match"
+        f"{report.source} does not fit this model: {report.share:.0%} of the model's numbers, head "
+        f"apart, match"
     )
     if report.mismatched:
         name, (theirs, ours) = next(iter(report.mismatched.items()))

@@ -1,4 +1,4 @@
-"""Reading .npz files of plain numbers. Nothing is unpickled, and no header is believed unchecked."""
+"""Reading .npz files of plain numbers. Nothing is unpickled, no header is believed unchecked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
         else:
             raise BadContentError(f"holds {name} in version {version} of NumPy's format")
         if dtype.kind not in "biufc":
-            raise BadContentError(f"holds {name}, which is of {shown(str(dtype))} and no plain numbers")
+            raise BadContentError(
+                f"holds {name}, which is of {shown(str(dtype))} and no plain numbers"
+            )
         if not all(isinstance(n, int) and n >= 0 for n in shape):
             raise BadContentError(f"is damaged: {name} claims the shape {shown(str(shape))}")
         if math.prod(shape) * dtype.itemsize != member.file_size - file.tell():

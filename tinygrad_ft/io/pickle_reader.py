@@ -3,10 +3,10 @@
 It never imports, never calls what a file names and never touches Python's own unpickler: a name in
 the file is only looked up by `find`, which answers with an inert object of ours or refuses.
 
-Limits against files made to harm: program bytes, instructions, length of integers, and the work that
-an instruction can cause through a value it refers to again. Dictionary keys are plain scalars (hashing
-a deep tuple can overflow the C stack, and chosen integers can collide); an entry under any other key
-cannot be a weight and is dropped. The format: Lib/pickletools.py of CPython.
+Limits against files made to harm: program bytes, instructions, length of integers, and the work
+that an instruction can cause through a value it refers to again. Dictionary keys are plain scalars
+(hashing a deep tuple can overflow the C stack, and chosen integers can collide); an entry under any
+other key cannot be a weight and is dropped. The format: Lib/pickletools.py of CPython.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from pickletools import code2op
+from pickletools import opcodes
 from typing import BinaryIO
 
 from tinygrad_ft.io.errors import BadContentError, shown
@@ -28,7 +28,7 @@ _MAX_KEY = 1 << 60  # ints below hash to themselves, so chosen keys cannot colli
 
 @dataclass(frozen=True)
 class Callee:
-    """What an allowed function or class name of a file stands for: our `make`, never the original."""
+    """What an allowed function's name in a file stands for: our `make`, never the original."""
 
     name: str
     make: Callable[..., object]
@@ -46,6 +46,7 @@ class _Mark:
 
 
 _MARK = _Mark()
+_NAMES = {opcode.code: opcode.name for opcode in opcodes}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _INTEGERS = {"BININT": "<i", "BININT1": "<B", "BININT2": "<H", "BINFLOAT": ">d"}
 _LENGTHS = {
@@ -87,9 +88,9 @@ class PickleReader:
         while True:
             code = self._take(1).decode("latin-1")
             self._charge(1)
-            if code not in code2op:
+            name = _NAMES.get(code)
+            if name is None:
                 raise BadContentError(f"is damaged: \\x{ord(code):02x} is no pickle instruction")
-            name = code2op[code].name
             if name == "STOP":
                 return self._pop()
             self._run(name)
@@ -124,7 +125,7 @@ class PickleReader:
     def _take(self, count: int) -> bytes:
         if count > self._bytes_left:
             raise BadContentError(
-                f"holds a pickle of more than {MAX_PROGRAM_BYTES >> 20} MB beside its tensors; refused"
+                f"holds more than {MAX_PROGRAM_BYTES >> 20} MB of pickle beside tensors; refused"
             )
         self._bytes_left -= count
         # The limit above bounds what this may allocate, whatever length the file claims.
@@ -162,7 +163,9 @@ class PickleReader:
     def _charge(self, work: int) -> None:
         self._work_left -= work
         if self._work_left < 0:
-            raise BadContentError("holds far more values beside its tensors than weights need; refused")
+            raise BadContentError(
+                "holds far more values beside its tensors than weights need; refused"
+            )
 
     def _push(self, value: object) -> None:
         self._stack.append(value)
@@ -231,7 +234,9 @@ class PickleReader:
         if isinstance(target, dict):
             fill(target, items)
         elif not isinstance(target, Inert):
-            raise BadContentError("is damaged: its pickle sets an entry of something that is no dict")
+            raise BadContentError(
+                "is damaged: its pickle sets an entry of something that is no dict"
+            )
 
     def _make_empty_list(self) -> None:
         self._push([])
@@ -326,7 +331,7 @@ _INSTRUCTIONS: dict[str, Callable[[PickleReader], None]] = {
 
 
 def fill(target: dict[object, object], items: list[object]) -> None:
-    """Set `items` (key, value, key, value, ...); entries under keys that are no scalars are dropped."""
+    """Set `items` (key, value, key, ...); entries under keys that are no scalars are dropped."""
     if len(items) % 2:
         raise BadContentError("is damaged: its pickle has a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):

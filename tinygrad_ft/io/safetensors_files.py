@@ -1,8 +1,8 @@
 """Reading .safetensors files, bfloat16 included.
 
-The safetensors library checks the file (header, offsets that overlap or leave gaps, sizes) and hands
-out the tensors. NumPy has no bfloat16, so for those the checked header is read once more and the
-bytes are taken from the place it names.
+The safetensors library checks the file (header, offsets that overlap or leave gaps, sizes) and
+hands out the tensors. NumPy has no bfloat16, so for those the checked header is read once more and
+the bytes are taken from the place it names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _READABLE = {
 
 def looks_like_safetensors(head: bytes) -> bool:
     """Whether the first nine bytes of a file are a header's length and its opening brace."""
-    return len(head) >= 9 and head[8:9] == b"{" and _header_length(head) <= MAX_HEADER_BYTES
+    return len(head) >= 9 and head[8:9] == b"{" and header_length(head) <= MAX_HEADER_BYTES
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -65,7 +65,7 @@ def _opened(path: Path) -> Any:
 
 def _read_bfloat16(path: Path, name: str) -> np.ndarray:
     with open(path, "rb") as file:
-        length = _header_length(file.read(8))
+        length = header_length(file.read(8))
         entry = json.loads(file.read(length))[name]
         begin, end = entry["data_offsets"]
         file.seek(8 + length + begin)
@@ -73,6 +73,6 @@ def _read_bfloat16(path: Path, name: str) -> np.ndarray:
     return bfloat16_to_float32(bits).reshape(entry["shape"])
 
 
-def _header_length(head: bytes) -> int:
+def header_length(head: bytes) -> int:
     length: int = struct.unpack("<Q", head[:8])[0]
     return length

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tinygrad_ft.io.errors import BadContentError, shown
 
 T = TypeVar("T")
 
-# Entries under which training scripts keep a model's weights; the first that holds tensors is taken,
-# so the plain weights come before a moving average of them.
+# Entries under which training scripts keep a model's weights; the first that holds tensors is
+# taken, so the plain weights come before a moving average of them.
 WRAPPERS = (
     "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights",
     "params", "state_dict_ema", "ema_state_dict", "model_ema", "ema",
@@ -31,13 +31,14 @@ def select_state_dict(root: object, tensor_type: type[T], key: str | None = None
         raise BadContentError("holds one tensor without a name, not a state_dict")
     if not isinstance(root, dict):
         raise BadContentError(f"holds a {type(root).__name__}, not a state_dict")
+    chosen: dict[Any, Any] = root
     if key is not None:
         if not isinstance(root.get(key), dict):
             raise BadContentError(f"has no state_dict under {shown(key)}; it has {_names(root)}")
-        root = root[key]
-    found = _Search(tensor_type).find(root, _MAX_DEPTH)
+        chosen = root[key]
+    found = _Search(tensor_type).find(chosen, _MAX_DEPTH)
     if not found:
-        raise BadContentError(f"holds no state_dict; it has {_names(root)}")
+        raise BadContentError(f"holds no state_dict; it has {_names(chosen)}")
     return found
 
 
@@ -62,7 +63,7 @@ class _Search:
         self._tensor_type = tensor_type
         self._seen: dict[int, dict | None] = {}
 
-    def find(self, node: dict, depth: int) -> dict | None:
+    def find(self, node: dict[Any, Any], depth: int) -> dict | None:
         if id(node) in self._seen or depth == 0:
             return self._seen.get(id(node))
         self._seen[id(node)] = None  # a dict that contains itself

@@ -8,8 +8,9 @@ Two layouts, both after torch/serialization.py:
   object, the list of storage keys), then for every key of the list an int64 count and the numbers,
   always little endian.
 
-The program is run first (`pickle_reader`, `torch_names`); it only yields where tensors lie. Then just
-the storages of the chosen state_dict are read, so an optimiser's state in a checkpoint costs nothing.
+The program is run first (`pickle_reader`, `torch_names`); it only yields where tensors lie. Then
+just the storages of the chosen state_dict are read, so an optimiser's state in a checkpoint costs
+nothing.
 """
 
 from __future__ import annotations
@@ -18,23 +19,25 @@ import io
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_ft.io.errors import BadContentError, shown
 from tinygrad_ft.io.number_types import bfloat16_to_float32
-from tinygrad_ft.io.pickle_reader import PickleReader
+from tinygrad_ft.io.pickle_reader import MAX_PROGRAM_BYTES, PickleReader
 from tinygrad_ft.io.state_dicts import select_state_dict
 from tinygrad_ft.io.torch_names import Storage, TensorView, find, storage_from_id
 from tinygrad_ft.io.zip_members import open_zip, read_stored
 
+ByteOrder = Literal["<", ">"]
+
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 
-# torch.save keeps expanded tensors (stride 0) and several views of one storage, so a state_dict may be
-# larger than its file; a hostile one could claim any size.
+# torch.save keeps expanded tensors (stride 0) and several views of one storage, so a state_dict may
+# be larger than its file; a hostile one could claim any size.
 _GROWTH_FACTOR = 4
 _GROWTH_BYTES = 16 << 20
 
@@ -58,8 +61,8 @@ def read_torch_zip(file: BinaryIO, file_size: int, key: str | None) -> dict[str,
         if order not in ("little", "big"):
             raise BadContentError(f"is damaged: its byte order is {shown(order)}")
         storages = _Storages(file_size)
-        program = io.BytesIO(memoryview(read_stored(archive, programs[0], file_size)))
-        root = PickleReader(program, find, storages.load).load()
+        program = read_stored(archive, programs[0], min(file_size, MAX_PROGRAM_BYTES))
+        root = PickleReader(io.BytesIO(program.data), find, storages.load).load()
 
         def read(storage_key: str) -> np.ndarray:
             return read_stored(archive, f"{folder}data/{storage_key}", file_size)
@@ -76,8 +79,10 @@ def read_torch_legacy(file: BinaryIO, file_size: int, key: str | None) -> dict[s
         raise BadContentError("is a Python pickle, but none that torch.save wrote; refused")
     version = reader.load()
     if version != PROTOCOL_VERSION:
-        raise BadContentError(f"is in version {shown(version)} of PyTorch's legacy layout; 1001 is read")
-    reader.load()  # the machine's sizes and byte order; the numbers are little endian on every machine
+        raise BadContentError(
+            f"is in version {shown(version)} of PyTorch's legacy layout; 1001 is read"
+        )
+    reader.load()  # the machine's type sizes and byte order: the numbers are little endian anyway
     root = reader.load()
     keys = reader.load()
     places = _legacy_places(file, file_size, keys, storages.by_key)
@@ -93,20 +98,23 @@ def read_torch_legacy(file: BinaryIO, file_size: int, key: str | None) -> dict[s
 
 
 class _Storages:
-    """The storages that a program refers to, each held to one size and to what the file can hold."""
+    """The storages that a program refers to, each of one size and all within the file's."""
 
     def __init__(self, file_size: int) -> None:
         self.by_key: dict[str, Storage] = {}
-        self._file_size = file_size
+        self._bytes_left = file_size
 
     def load(self, persistent_id: object) -> Storage:
         storage = storage_from_id(persistent_id)
-        if storage.whole_bytes > self._file_size:
+        known = self.by_key.get(storage.key)
+        if known is None:
+            known = self.by_key[storage.key] = storage
+            self._bytes_left -= storage.whole_bytes
+        if self._bytes_left < 0:
             raise BadContentError(
-                f"is cut short or damaged: storage {shown(storage.key)} has {storage.whole_bytes} "
-                f"bytes, the whole file {self._file_size}"
+                f"is cut short or damaged: with storage {shown(storage.key)} its tensors claim "
+                "more bytes than the file has"
             )
-        known = self.by_key.setdefault(storage.key, storage)
         if known.whole_bytes != storage.whole_bytes:
             raise BadContentError(f"is damaged: storage {shown(storage.key)} has two sizes")
         return storage
@@ -128,8 +136,8 @@ def _legacy_places(
         count = struct.unpack("<q", head)[0] if len(head) == 8 else None
         if count is not None and count != known[key].whole_count:
             raise BadContentError(
-                f"is damaged: storage {shown(key)} has {known[key].whole_count} numbers in one place "
-                f"and {count} in another"
+                f"is damaged: storage {shown(key)} has {known[key].whole_count} numbers in one "
+                f"place and {count} in another"
             )
         nbytes = known[key].whole_bytes
         if count is None or position + 8 + nbytes > file_size:
@@ -140,7 +148,10 @@ def _legacy_places(
 
 
 def _materialise(
-    views: dict[str, TensorView], read: Callable[[str], np.ndarray], order: str, file_size: int
+    views: dict[str, TensorView],
+    read: Callable[[str], np.ndarray],
+    order: ByteOrder,
+    file_size: int,
 ) -> dict[str, np.ndarray]:
     """Own arrays for all views, one storage in memory at a time. bfloat16 becomes float32."""
     total = sum(view.nbytes for view in views.values())
@@ -162,7 +173,7 @@ def _materialise(
     return {name: arrays[name] for name in views}
 
 
-def _array(raw: np.ndarray, view: TensorView, order: str) -> np.ndarray:
+def _array(raw: np.ndarray, view: TensorView, order: ByteOrder) -> np.ndarray:
     code = "u2" if view.type.code == "bf16" else view.type.code
     dtype = np.dtype(code)
     if 0 in view.shape:

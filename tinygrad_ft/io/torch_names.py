@@ -1,8 +1,8 @@
-"""The allow-list: every name that a PyTorch file may contain, and the inert thing it stands for here.
+"""The allow-list: every name that a PyTorch file may contain, and what inert thing it stands for.
 
-Tensors become `TensorView`: where its numbers lie in the file, checked against the size of its storage,
-and not one byte of them read yet. Everything else that weights files carry along (settings, counters,
-NumPy scalars, devices) becomes `Inert`. Any other name is refused by name.
+A tensor becomes a `TensorView`: where its numbers lie in the file, checked against the size of its
+storage, and not one of them read yet. Everything else that weights files carry along (settings,
+counters, NumPy scalars, devices) becomes `Inert`. Any other name is refused by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_EXTENT = 1 << 48
 
 @dataclass(frozen=True)
 class NumberType:
-    """How numbers are stored: `code` is a NumPy dtype without byte order, "bf16", or "" if unreadable."""
+    """A type of number: `code` is a NumPy dtype without byte order, "bf16", or "" if unreadable."""
 
     name: str
     code: str
@@ -33,7 +33,7 @@ class NumberType:
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of numbers in the file; `start` and `count` in numbers of `type` within storage `key`."""
+    """A run of numbers in the file: `count` from `start` on, in numbers, of storage `key`."""
 
     key: str
     type: NumberType
@@ -48,7 +48,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class TensorView:
-    """A tensor as a strided view of a storage; `offset` and `stride` in numbers, inside the storage."""
+    """A tensor as a strided view inside a storage; `offset` and `stride` in numbers."""
 
     storage: Storage
     type: NumberType
@@ -97,7 +97,7 @@ _INERT_NAMES = (
 
 
 def find(module: str, name: str) -> object:
-    """What `module.name` in a file stands for. Raises BadContentError for every name not allowed."""
+    """What `module.name` in a file stands for. Raises BadContentError for names not allowed."""
     allowed = _ALLOWED.get(f"{module}.{name}")
     if allowed is None:
         raise BadContentError(
@@ -111,10 +111,14 @@ def storage_from_id(persistent_id: object) -> Storage:
     """The storage behind a persistent id ("storage", type, key, device, count[, view])."""
     parts = persistent_id if isinstance(persistent_id, tuple) else ()
     if len(parts) not in (5, 6) or parts[0] != "storage" or not isinstance(parts[1], StorageType):
-        raise BadContentError("is damaged: it refers to something that is not the storage of a tensor")
+        raise BadContentError(
+            "is damaged: it refers to something that is not the storage of a tensor"
+        )
     key, count = parts[2], parts[4]
     if not isinstance(key, str) or not _is_count(count):
-        raise BadContentError(f"is damaged: a storage has the key {shown(key)}, size {shown(count)}")
+        raise BadContentError(
+            f"is damaged: a storage has the key {shown(key)}, size {shown(count)}"
+        )
     start, length = 0, count
     view = parts[5] if len(parts) == 6 else None
     if view is not None:  # PyTorch before 0.4 wrote views of storages
@@ -128,13 +132,15 @@ def storage_from_id(persistent_id: object) -> Storage:
 
 def _ordered_dict(pairs: object = ()) -> dict[object, object]:
     # Python 2 wrote the items as a list of [key, value].
-    made: dict[object, object] = {}
     if not isinstance(pairs, (list, tuple)):
         raise BadContentError("is damaged: an OrderedDict is not made of pairs")
+    items: list[object] = []
     for pair in pairs:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise BadContentError("is damaged: an OrderedDict is not made of pairs")
-        fill(made, list(pair))
+        items += pair
+    made: dict[object, object] = {}
+    fill(made, items)
     return made
 
 
@@ -174,12 +180,18 @@ def _parameter(data: object, *rest: object) -> TensorView:
     return data
 
 
-def _tensor_of_type(rebuild: object, tensor_type: object, arguments: object, state: object) -> object:
+def _tensor_of_type(
+    rebuild: object, tensor_type: object, arguments: object, state: object
+) -> object:
     # A tensor that carries Python attributes; they are not weights.
     if not isinstance(rebuild, Callee) or rebuild.name not in _REBUILD:
-        raise BadContentError("is damaged: a tensor is rebuilt by something that rebuilds no tensor")
+        raise BadContentError(
+            "is damaged: a tensor is rebuilt by something that rebuilds no tensor"
+        )
     if not isinstance(arguments, tuple):
-        raise BadContentError("is damaged: a tensor is rebuilt by something that rebuilds no tensor")
+        raise BadContentError(
+            "is damaged: a tensor is rebuilt by something that rebuilds no tensor"
+        )
     return rebuild.make(*arguments)
 
 
@@ -201,7 +213,9 @@ def _view(
             f"is damaged: a tensor has {len(size)} dimensions and {len(stride)} strides"
         )
     if not (_is_count(offset) and all(map(_is_count, size)) and all(map(_is_count, stride))):
-        raise BadContentError("is damaged: a tensor has a negative or absurd shape, stride or offset")
+        raise BadContentError(
+            "is damaged: a tensor has a negative or absurd shape, stride or offset"
+        )
     if math.prod(max(extent, 1) for extent in size) > _MAX_EXTENT:
         raise BadContentError(f"is damaged: a tensor claims the shape {tuple(size)}")
     available = storage.count * storage.type.itemsize // type.itemsize

@@ -1,4 +1,4 @@
-"""load_weights: {name: array} from any weights file that is known here, told apart by its content."""
+"""load_weights: {name: array} from any known weights file, told apart by its content."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def load_weights(
 ) -> dict[str, np.ndarray]:
     """Read a weights file without PyTorch: {name: array}, every array writable and its own memory.
 
-    Read are PyTorch's files in zip and legacy layout (nothing in them is ever run), .safetensors and
-    .npz. In nested PyTorch checkpoints the state_dict is found (`state_dict`, `model`, ...), plain
-    weights before their moving average; values that are no tensors are left out. A prefix that all
-    names share (`module.`, `model.`, `_orig_mod.`) is stripped. Of a training checkpoint of this
-    project, the model's weights are returned.
+    Read are PyTorch's files in zip and legacy layout (nothing in them is ever run), .safetensors
+    and .npz. In nested PyTorch checkpoints the state_dict is found (`state_dict`, `model`, ...),
+    plain weights before their moving average; values that are no tensors are left out. A prefix
+    that all names share (`module.`, `model.`, `_orig_mod.`) is stripped. Of a training checkpoint
+    of this project, the model's weights are returned.
 
     dtype: type of all real floats, float16, bfloat16 and float64 included; None keeps the file's
         (bfloat16 becomes float32 in any case). Integers and booleans stay as they are.
@@ -79,7 +79,9 @@ def _read(path: Path, file: BinaryIO, size: int, key: str | None) -> dict[str, n
     if kind == "torch legacy":
         return read_torch_legacy(file, size, key)
     if key is not None:
-        raise BadContentError("has no entries to choose from with key=: it is no PyTorch checkpoint")
+        raise BadContentError(
+            "has no entries to choose from with key=: it is no PyTorch checkpoint"
+        )
     if kind == "npz":
         return read_npz(file, size)
     tensors, metadata = read_safetensors(path)
@@ -100,7 +102,7 @@ def _kind(path: Path, file: BinaryIO) -> Literal["torch zip", "torch legacy", "n
         return "torch legacy"
     if head[257:262] == b"ustar":
         raise BadContentError(
-            "is in PyTorch's tar layout of 2016 or another tar file; save it again with a later PyTorch"
+            "is in PyTorch's old tar layout or another tar file; save it again with a later PyTorch"
         )
     for magic, sentence in _OTHERS:
         if head.startswith(magic):

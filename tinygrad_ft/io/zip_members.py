@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_ft.io.errors import BadContentError, shown
 
-# What zipfile raises on damaged input, apart from OSError: see Lib/zipfile. RuntimeError: encrypted.
+# What zipfile raises on damaged input, apart from OSError. RuntimeError: encrypted members.
 _FAULTS = (
     zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError, struct.error,
     LookupError,
@@ -40,10 +40,10 @@ def open_zip(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def read_stored(archive: zipfile.ZipFile, name: str, file_size: int) -> np.ndarray:
+def read_stored(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:
     """The bytes (uint8) of a member that is stored uncompressed, as PyTorch stores all of them.
 
-    Uncompressed members take no more memory than the file is long: no archive can blow up.
+    limit: the bytes it may have at most. With the length of the file, no archive can blow up.
     """
     try:
         info = archive.getinfo(name)
@@ -51,14 +51,16 @@ def read_stored(archive: zipfile.ZipFile, name: str, file_size: int) -> np.ndarr
         raise BadContentError(f"is damaged: {shown(name)} is not in it") from None
     if info.compress_type != zipfile.ZIP_STORED:
         raise BadContentError("is a zip file with compressed members, which PyTorch never writes")
-    if info.file_size != info.compress_size or info.file_size > file_size:
-        raise BadContentError(f"is damaged: {shown(name)} claims {info.file_size} bytes")
+    if info.file_size != info.compress_size or info.file_size > limit:
+        raise BadContentError(
+            f"is damaged: {shown(name)} claims {info.file_size} bytes, at most {limit} are possible"
+        )
     if info.CRC == 0:
         # torch.serialization.set_crc32_options(False) writes no checksums. zipfile checks none for
         # a member without the attribute.
         del info.CRC
     data = np.empty(info.file_size, np.uint8)
-    view = memoryview(data)
+    view = data.data
     with zip_faults(), archive.open(info) as member:
         filled = 0
         while filled < len(view):

@@ -8,25 +8,17 @@ from tinygrad_ft.nn import functional as F
 from tinygrad_ft.nn import init
 from tinygrad_ft.nn.module import Module
 from tinygrad_ft.nn.parameter import Parameter
+from tinygrad_ft.ops.conv import Pair, as_pair
 from tinygrad_ft.tensor import Tensor
-
-Pair = int | tuple[int, int]
-
-
-def pair(value: Pair, what: str, least: int = 1) -> tuple[int, int]:
-    """(height, width) of an option given as one int or two; ValueError below ``least``."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(v, int) and v >= least for v in both):
-        raise ValueError(f"{what} must be one int or two, each {least} or more, got {value!r}")
-    return both
 
 
 class Conv2d(Module):
-    """2-D convolution (cross-correlation): images (N, C_in, H, W) to (N, C_out, H', W'), with
-    H' = floor((H + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
+    """2-D convolution (cross-correlation): images (N, C_in, H, W) to (N, C_out, H', W'), or one
+    image (C_in, H, W), with H' = floor((H + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
 
     weight (C_out, C_in / groups, kH, kW), bias (C_out,). Starts as PyTorch's: both from
-    U(-1/sqrt(fan_in), 1/sqrt(fan_in)). Padding is with zeros.
+    U(-1/sqrt(fan_in), 1/sqrt(fan_in)). Padding is with zeros; it may be "valid" or "same" as well
+    (see ``nn.functional.conv2d``).
     """
 
     weight: Parameter
@@ -36,10 +28,10 @@ class Conv2d(Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair = 0,
-        dilation: Pair = 1,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair | str = 0,
+        dilation: int | Pair = 1,
         groups: int = 1,
         bias: bool = True,
     ) -> None:
@@ -51,15 +43,21 @@ class Conv2d(Module):
             )
         if in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"Conv2d: {in_channels} input and {out_channels} output channels cannot be split into "
-                f"{groups} groups"
+                f"Conv2d: {in_channels} input and {out_channels} output channels cannot be split "
+                f"into {groups} groups"
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = pair(kernel_size, "Conv2d: kernel_size")
-        self.stride = pair(stride, "Conv2d: stride")
-        self.padding = pair(padding, "Conv2d: padding", least=0)
-        self.dilation = pair(dilation, "Conv2d: dilation")
+        self.kernel_size = as_pair("Conv2d", "kernel_size", kernel_size, 1)
+        self.stride = as_pair("Conv2d", "stride", stride, 1)
+        self.dilation = as_pair("Conv2d", "dilation", dilation, 1)
+        self.padding: Pair | str
+        if isinstance(padding, str):
+            if padding not in ("valid", "same"):
+                raise ValueError(f"Conv2d: padding is 'valid', 'same' or numbers, got {padding!r}")
+            self.padding = padding
+        else:
+            self.padding = as_pair("Conv2d", "padding", padding, 0)
         self.groups = groups
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = Parameter(np.empty(shape, np.float32))
@@ -73,9 +71,11 @@ class Conv2d(Module):
         init.default_linear_(self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4:
-            raise ValueError(f"{self!r} got an input of shape {x.shape}: expected (N, C, H, W)")
-        if x.shape[1] != self.in_channels:
+        if x.ndim not in (3, 4):
+            raise ValueError(
+                f"{self!r} got an input of shape {x.shape}: expected (N, C, H, W) or (C, H, W)"
+            )
+        if x.shape[-3] != self.in_channels:
             raise ValueError(
                 f"{self!r} got an input of shape {x.shape}: expected {self.in_channels} channels"
             )

@@ -1,10 +1,10 @@
 """Initialisation of weights, in place, with PyTorch's names and formulas.
 
-fan_in = inputs that feed one output unit, fan_out = outputs that one input unit feeds: for a weight of
-shape (O, I, kH, kW) they are I kH kW and O kH kW.
+fan_in = inputs that feed one output unit, fan_out = outputs that one input unit feeds: for a weight
+of shape (O, I, kH, kW) they are I kH kW and O kH kW.
 
-Sources: Glorot and Bengio 2010 (xavier), He et al. 2015, arXiv 1502.01852 (kaiming). Random numbers come
-from ``tinygrad_ft.random`` unless a ``generator`` is given.
+Sources: Glorot and Bengio 2010 (xavier), He et al. 2015, arXiv 1502.01852 (kaiming). Random numbers
+come from ``tinygrad_ft.random`` unless a ``generator`` is given.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Rng = np.random.Generator | None
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor that keeps the spread of activations through a nonlinearity:
-    linear, conv, sigmoid 1; tanh 5/3; relu sqrt(2); leaky_relu sqrt(2 / (1 + slope^2)), slope = ``param``
-    or 0.01; selu 3/4."""
+    """The factor that keeps the spread of activations through a nonlinearity: linear, conv, sigmoid
+    1; tanh 5/3; relu sqrt(2); leaky_relu sqrt(2 / (1 + slope^2)), slope = ``param`` or 0.01; selu
+    3/4."""
     if nonlinearity in ("linear", "conv1d", "conv2d", "conv3d", "sigmoid"):
         return 1.0
     if nonlinearity == "tanh":
@@ -37,8 +37,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "selu":
         return 3.0 / 4
     raise ValueError(
-        f"unknown nonlinearity {nonlinearity!r}: use linear, conv2d, sigmoid, tanh, relu, leaky_relu "
-        "or selu"
+        f"unknown nonlinearity {nonlinearity!r}: use linear, conv2d, sigmoid, tanh, relu, "
+        "leaky_relu or selu"
     )
 
 
@@ -62,9 +62,7 @@ def _draw_dtype(tensor: Tensor) -> type[np.float32] | type[np.float64]:
     return np.float32 if tensor.dtype == np.float32 else np.float64
 
 
-def uniform_(
-    tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Rng = None
-) -> Tensor:
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Rng = None) -> Tensor:
     """Fill with draws from U(a, b)."""
     if not a <= b:
         raise ValueError(f"uniform_ needs a <= b, got a={a} and b={b}")
@@ -73,9 +71,7 @@ def uniform_(
     return _fill(tensor, values * (b - a) + a)
 
 
-def normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Rng = None
-) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Rng = None) -> Tensor:
     """Fill with draws from N(mean, std^2)."""
     if std < 0:
         raise ValueError(f"normal_ needs std >= 0, got {std}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tinygrad_ft.nn import functional as F
 from tinygrad_ft.nn.module import Module
+from tinygrad_ft.ops.loss import Reduction
 from tinygrad_ft.tensor import Tensor
 
 
-def _check_reduction(loss: Module, reduction: str) -> str:
+def _check_reduction(loss: Module, reduction: Reduction) -> Reduction:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(
             f"{type(loss).__name__} takes reduction='mean', 'sum' or 'none', got {reduction!r}"
@@ -16,8 +17,8 @@ def _check_reduction(loss: Module, reduction: str) -> str:
 
 
 class CrossEntropyLoss(Module):
-    """Cross-entropy of logits (N, C) or (N, C, ...) with class indices (N, ...) or with probabilities
-    of the logits' shape.
+    """Cross-entropy of logits (N, C) or (N, C, ...) with class indices (N, ...) or with
+    probabilities of the logits' shape.
 
     ``weight`` (C,) weighs classes; targets equal to ``ignore_index`` count for nothing;
     ``label_smoothing`` s mixes the target with the uniform distribution: (1 - s) target + s / C.
@@ -30,7 +31,7 @@ class CrossEntropyLoss(Module):
         weight: Tensor | None = None,
         *,
         ignore_index: int = -100,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class CrossEntropyLoss(Module):
 class MSELoss(Module):
     """mean((x - target)^2), or the sum, or every term."""
 
-    def __init__(self, *, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         self.reduction = _check_reduction(self, reduction)
 

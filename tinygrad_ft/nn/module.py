@@ -1,8 +1,8 @@
 """Module: the base of every layer and model, with PyTorch's names and meaning.
 
-A module owns parameters (learned), buffers (kept but not learned, such as running statistics) and other
-modules. Assigning one of these to an attribute registers it; names in ``state_dict`` are the attribute
-path joined by dots. Saving and loading live in ``state.py``.
+A module owns parameters (learned), buffers (kept but not learned, such as running statistics) and
+other modules. Assigning one of these to an attribute registers it; names in ``state_dict`` are the
+attribute path joined by dots. Saving and loading live in ``state.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 from numpy.typing import DTypeLike
 
 from tinygrad_ft.nn import state
-from tinygrad_ft.nn.parameter import Parameter
+from tinygrad_ft.nn.parameter import Parameter, clear_grad
 from tinygrad_ft.tensor import Tensor
 
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
@@ -32,8 +32,8 @@ class HookHandle:
 
 
 class Module:
-    """Base class of layers and models: override ``__init__`` (call ``super().__init__()`` first) and
-    ``forward``; call the module itself, not ``forward``."""
+    """Base class of layers and models: override ``__init__`` (call ``super().__init__()`` first)
+    and ``forward``; call the module itself, not ``forward``."""
 
     # Names of own buffers that a file may lack without being called incomplete. BatchNorm uses it:
     # files written by PyTorch before 0.4.1 have no `num_batches_tracked`.
@@ -52,7 +52,7 @@ class Module:
         }
         self.__dict__.update(fields)
 
-    # ---- calling -------------------------------------------------------------------------------------
+    # ---- calling ---------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward(): define one")
@@ -73,7 +73,7 @@ class Module:
         hooks[key] = hook
         return HookHandle(hooks, key)
 
-    # ---- registration --------------------------------------------------------------------------------
+    # ---- registration ----------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
         fields = self.__dict__
@@ -135,14 +135,18 @@ class Module:
         """Check ``name`` and take it away from any other kind of attribute."""
         if "_parameters" not in self.__dict__:
             raise AttributeError(
-                f"{type(self).__name__} registers the {kind} '{name}' before super().__init__() was "
-                "called: call it first"
+                f"{type(self).__name__} registers the {kind} '{name}' before super().__init__() "
+                "was called: call it first"
             )
         if not isinstance(name, str) or not name or "." in name:
-            raise ValueError(f"the name of a {kind} is a non-empty string without dots, got {name!r}")
+            raise ValueError(
+                f"the name of a {kind} is a non-empty string without dots, got {name!r}"
+            )
         own = {"parameter": "_parameters", "buffer": "_buffers", "module": "_modules"}[kind]
         if name not in self.__dict__[own] and hasattr(type(self), name):
-            raise ValueError(f"{type(self).__name__}.{name} exists already: name the {kind} otherwise")
+            raise ValueError(
+                f"{type(self).__name__}.{name} exists already: name the {kind} otherwise"
+            )
         for table in ("_parameters", "_buffers", "_modules"):
             if table != own:
                 self.__dict__[table].pop(name, None)
@@ -152,7 +156,9 @@ class Module:
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under ``name``; None keeps the name for a parameter that is absent."""
         if param is not None and not isinstance(param, Parameter):
-            raise TypeError(f"the parameter '{name}' must be a Parameter, got {type(param).__name__}")
+            raise TypeError(
+                f"the parameter '{name}' must be a Parameter, got {type(param).__name__}"
+            )
         self._claim("parameter", name)
         self._parameters[name] = param
 
@@ -175,7 +181,7 @@ class Module:
 
     add_module = register_module
 
-    # ---- walking -------------------------------------------------------------------------------------
+    # ---- walking ---------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Direct children as (name, module), each module once."""
@@ -265,7 +271,7 @@ class Module:
         fn(self)
         return self
 
-    # ---- modes ---------------------------------------------------------------------------------------
+    # ---- modes -----------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for this module and all below. What ``nn.freeze`` froze stays frozen."""
@@ -291,14 +297,11 @@ class Module:
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients of all parameters, or fill them with zeros."""
+        """Drop the gradients of all parameters, or put zeros in their place."""
         for param in self.parameters():
-            if set_to_none:
-                param.grad = None
-            elif param.grad is not None:
-                param.zero_grad(set_to_none=False)
+            clear_grad(param, set_to_none)
 
-    # ---- state ---------------------------------------------------------------------------------------
+    # ---- state -----------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "") -> OrderedDict[str, Tensor]:
         """Parameters and persistent buffers by dotted name: detached Tensors that share memory with
@@ -312,8 +315,8 @@ class Module:
 
         All or nothing: on any error nothing has changed.
 
-        Returns: ``missing_keys`` and ``unexpected_keys``, both empty when ``strict``.
-        Raises: RuntimeError listing missing and unexpected keys (when ``strict``) and every value whose
+        Returns: ``missing_keys`` and ``unexpected_keys``, both empty when ``strict``. Raises:
+        RuntimeError listing missing and unexpected keys (when ``strict``) and every value whose
         shape or type does not fit (always).
         """
         return state.load_state_dict(self, state_dict, strict)
@@ -332,7 +335,7 @@ class Module:
         """``to("float64")``: for gradient checks."""
         return self.to("float64")
 
-    # ---- printing ------------------------------------------------------------------------------------
+    # ---- printing --------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
         """The part of the repr between the brackets; override it in layers."""

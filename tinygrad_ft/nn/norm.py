@@ -16,12 +16,13 @@ from tinygrad_ft.tensor import Tensor
 
 
 class BatchNorm(Module):
-    """What BatchNorm1d and BatchNorm2d share: y = (x - mean) / sqrt(var + eps) * weight + bias per channel.
+    """What BatchNorm1d and BatchNorm2d share: y = (x - mean) / sqrt(var + eps) * weight + bias per
+    channel.
 
-    In training, mean and (biased) variance are those of the batch, and
-    running = (1 - momentum) running + momentum batch, with the unbiased variance; ``momentum=None``
-    keeps the plain average over all batches. In evaluation, and when ``frozen`` (see ``nn.freeze``), the
-    running values are used and stay as they are.
+    In training, mean and (biased) variance are those of the batch, and running = (1 - momentum)
+    running + momentum batch, with the unbiased variance; ``momentum=None`` keeps the plain average
+    over all batches. In evaluation, and when ``frozen`` (see ``nn.freeze``), the running values are
+    used and stay as they are.
     """
 
     optional_state: ClassVar[frozenset[str]] = frozenset({"num_batches_tracked"})
@@ -82,8 +83,8 @@ class BatchNorm(Module):
         use_batch = self.running_mean is None or (self.training and not self.frozen)
         if use_batch and self.training and math.prod(x.shape) == self.num_features:
             raise ValueError(
-                f"{self!r} got an input of shape {x.shape}: in training it needs more than one value "
-                "per channel; use a larger batch (or drop the last, smaller one) or eval()"
+                f"{self!r} got an input of shape {x.shape}: in training it needs more than one "
+                "value per channel; use a larger batch (or drop the last, smaller one) or eval()"
             )
         momentum = 0.0 if self.momentum is None else self.momentum
         if use_batch and self.num_batches_tracked is not None:

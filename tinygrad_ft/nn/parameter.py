@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinygrad_ft.tensor import Tensor
 
 
@@ -22,3 +24,12 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+def clear_grad(tensor: Tensor, set_to_none: bool) -> None:
+    """Drop the gradient of a tensor, or put zeros in its place if it has one."""
+    if set_to_none:
+        tensor.grad = None
+    elif tensor.grad is not None:
+        # a new array: one that came from create_graph may belong to a graph still in use
+        tensor.grad = Tensor(np.zeros_like(tensor.grad.data))

@@ -53,8 +53,8 @@ def load_state_dict(
         raise TypeError(
             f"load_state_dict takes a dict of names and arrays, got {type(values).__name__}"
         )
-    # Stage: everything that can fail happens here, on copies. Copies also make it safe to load values
-    # that share memory with the module itself.
+    # Stage: everything that can fail happens here, on copies. Copies also make it safe to load
+    # values that share memory with the module itself.
     staged: list[tuple[Tensor, NDArray[Any]]] = []
     missing: list[str] = []
     problems: list[str] = []
@@ -86,7 +86,12 @@ def load_state_dict(
 
 
 def _fit(key: str, value: Any, tensor: Tensor) -> NDArray[Any]:
-    """A copy of ``value`` in the dtype of ``tensor``; ValueError if shape or type do not allow it."""
+    """A copy of ``value`` in the dtype of ``tensor``; ValueError if shape or type do not allow
+    it."""
+    if not hasattr(value, "__array__"):
+        raise ValueError(
+            f"{key} from checkpoint is a {type(value).__name__}, not a Tensor or array."
+        )
     source = value.data if isinstance(value, Tensor) else np.asarray(value)
     if source.shape == (1,) and tensor.shape == ():  # scalars in files of PyTorch before 0.4
         source = source[0:1].reshape(())
@@ -97,8 +102,8 @@ def _fit(key: str, value: Any, tensor: Tensor) -> NDArray[Any]:
         )
     if not np.can_cast(source.dtype, tensor.dtype, casting="same_kind"):
         raise ValueError(
-            f"type mismatch for {key}: {source.dtype} from checkpoint does not fit {tensor.dtype} in "
-            "current model."
+            f"type mismatch for {key}: {source.dtype} from checkpoint does not fit {tensor.dtype} "
+            "in current model."
         )
     try:
         with np.errstate(over="raise"):
@@ -115,11 +120,14 @@ def _quoted(keys: list[str]) -> str:
 
 
 def convert(module: Module, dtype: DTypeLike) -> None:
-    """Give floating-point parameters and buffers another dtype; the Tensors stay the same objects."""
+    """Give floating-point parameters and buffers another dtype; the Tensors stay the same
+    objects."""
     target = np.dtype(dtype)
     if target.kind != "f":
         raise TypeError(f"{type(module).__name__}.to takes a floating-point dtype, got {target}")
     for tensor in [*module.parameters(), *module.buffers()]:
         if tensor.dtype.kind == "f" and tensor.dtype != target:
-            tensor.data = tensor.data.astype(target)
+            # the one place where a tensor's dtype changes: `data =` keeps it on purpose
+            tensor._data = tensor._data.astype(target)
+            tensor._version.count += 1
             tensor.grad = None

@@ -34,8 +34,8 @@ def clip_grad_norm_(
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Tensor:
-    """Scale all gradients by min(1, max_norm / (norm + 1e-6)), norm being that of all of them as one
-    vector; ``norm_type`` is the p of the p-norm, ``math.inf`` for the largest magnitude.
+    """Scale all gradients by min(1, max_norm / (norm + 1e-6)), norm being that of all of them as
+    one vector; ``norm_type`` is the p of the p-norm, ``math.inf`` for the largest magnitude.
 
     Returns the norm before clipping. Raises RuntimeError for a norm of nan or inf if
     ``error_if_nonfinite``, and then changes nothing.

@@ -30,8 +30,10 @@ from tinygrad_ft.ops.matmul import linear, matmul
 from tinygrad_ft.ops.norm import batch_norm
 from tinygrad_ft.ops.pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from tinygrad_ft.ops.reduce import (
+    all,
     amax,
     amin,
+    any,
     argmax,
     argmin,
     logsumexp,
@@ -63,8 +65,10 @@ __all__ = [
     "abs",
     "adaptive_avg_pool2d",
     "add",
+    "all",
     "amax",
     "amin",
+    "any",
     "argmax",
     "argmin",
     "avg_pool2d",

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+import kernels
+from kernels.elementwise import FLAT_MINIMUM
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 
 def raw(value: TensorLike) -> np.ndarray:
-    """The ndarray behind a tensor, an array or a number (numbers stay weakly typed Python numbers)."""
+    """The ndarray behind a tensor, an array or a number."""
     return value._data if isinstance(value, Tensor) else np.asarray(value)
 
 
@@ -90,7 +92,10 @@ def check_broadcast(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def normalize_dims(op: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    """Dimensions as a sorted tuple of non-negative numbers; None means all. IndexError if out of range."""
+    """Dimensions as a sorted tuple of non-negative numbers; None means all of them.
+
+    IndexError if one is out of range, ValueError if one is named twice.
+    """
     if dim is None:
         return tuple(range(ndim))
     dims = (dim,) if isinstance(dim, int | np.integer) else tuple(dim)
@@ -122,7 +127,14 @@ def unbroadcast(gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
     return sum_to(gradient, shape)
 
 
+def add_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a + b, broadcast; on all threads where that pays."""
+    if a.size >= FLAT_MINIMUM and a.shape == b.shape:
+        return kernels.add(a, b)
+    return np.add(a, b)
+
+
 def empty_like_layout(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-    """An uninitialised array of `shape` whose axes lie in memory in the same order as those of `like`."""
+    """An uninitialised array of `shape`, its axes in memory in the order of those of `like`."""
     axes = sorted(range(like.ndim), key=lambda d: -abs(like.strides[d]))
     return np.empty([shape[d] for d in axes], like.dtype).transpose(np.argsort(axes))

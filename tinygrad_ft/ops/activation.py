@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+import kernels
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import as_tensor, float_operand
 from tinygrad_ft.tensor import Tensor, TensorLike
@@ -19,9 +20,9 @@ class ReLU(Function):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         # "not negative" rather than ">= 0": NaN passes, in the value and in the gradient
-        passes = ~(x < 0)
+        out, passes = kernels.relu_forward(x)
         self.save_constant("passes", passes)
-        return np.maximum(x, x.dtype.type(0))
+        return out
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (mask(grad_out, self.constant("passes")),)
@@ -33,8 +34,7 @@ class Mask(Function):
     def forward(self, x: np.ndarray, *, mask: np.ndarray, scale: float) -> np.ndarray:
         self.scale = scale
         self.save_constant("mask", mask)
-        out = np.where(mask, x, x.dtype.type(0))
-        return out if scale == 1 else out * x.dtype.type(scale)
+        return kernels.mask_scale(x, mask, scale)
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (mask(grad_out, self.constant("mask"), self.scale),)

@@ -32,7 +32,7 @@ class Clone(Function):
 
 
 def to(x: Tensor, dtype: Any) -> Tensor:
-    """The values as `dtype` (a NumPy dtype: bool, integer or floating); x itself if it is that already."""
+    """The values as `dtype` (bool, integer or floating); x itself if it has that dtype."""
     dtype = np.dtype(dtype)
     if dtype.kind not in "biuf":
         raise TypeError(f"to: dtype {dtype} is not supported; use bool, integer or float")

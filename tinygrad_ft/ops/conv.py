@@ -4,8 +4,8 @@ With y = conv(x, w) bilinear in x and w, and <a, b> the sum of the products of a
 
     <conv(x, w), g> = <x, grad_input(g, w)> = <w, grad_weight(g, x)>
 
-Each of the three is bilinear, and the gradient of each is made of the other two. float32 runs on the
-kernels in `kernels/conv.py`.
+Each of the three is bilinear, and the gradient of each is made of the other two. float32 runs on
+the kernels in `kernels/conv.py`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Conv2d(Function):
 
 
 class Conv2dGradInput(Function):
-    """out = the x for which <x, out> = <conv(x, w), g>: each g[n,o,i,j] spreads w[o] over its window
+    """out = the x for which <x, out> = <conv(x, w), g>: g[n,o,i,j] spreads w[o] over its window
 
     grad_g = conv2d(grad_out, w),  grad_w = conv2d_grad_weight(g, grad_out)
     """
@@ -122,8 +122,8 @@ def conv2d(
     """2-D convolution (cross-correlation, as in every framework).
 
     input (N, C, H, W) or (C, H, W), weight (O, C / groups, kH, kW), bias (O) -> (N, O, H', W') with
-    H' = floor((H + 2 padding - dilation (kH - 1) - 1) / stride) + 1. `padding` may be "valid" or, with
-    stride 1 and an odd window, "same". Raises ValueError naming the shapes if they do not fit.
+    H' = floor((H + 2 padding - dilation (kH - 1) - 1) / stride) + 1. `padding` may be "valid" or,
+    with stride 1 and an odd window, "same". Raises ValueError naming the shapes if they do not fit.
     """
     if input.ndim == 3:
         image = reshape(input, (1, *input.shape))
@@ -135,8 +135,11 @@ def conv2d(
     out = Conv2d.apply(input, weight, geometry=geometry)
     if bias is None:
         return out
-    if bias.shape != (weight.shape[0],):
-        raise ValueError(f"conv2d: bias has shape {bias.shape}, expected ({weight.shape[0]},)")
+    if bias.shape != weight.shape[:1] or bias.dtype != weight.dtype:
+        raise ValueError(
+            f"conv2d: a bias of shape {bias.shape} and {bias.dtype} does not fit a weight of shape "
+            f"{weight.shape} and {weight.dtype}"
+        )
     return out + reshape(bias, (1, -1, 1, 1))
 
 
@@ -187,9 +190,7 @@ def _geometry(
     return Geometry(stride, padding, dilation, groups)
 
 
-def _named_padding(
-    name: str, w_shape: tuple[int, ...], stride: Pair, dilation: Pair
-) -> Pair:
+def _named_padding(name: str, w_shape: tuple[int, ...], stride: Pair, dilation: Pair) -> Pair:
     if name == "valid":
         return 0, 0
     spans = [d * (k - 1) for d, k in zip(dilation, w_shape[2:], strict=True)]

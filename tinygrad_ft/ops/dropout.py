@@ -10,7 +10,7 @@ from tinygrad_ft.tensor import Tensor
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """out = x / (1 - p) with probability 1 - p, else 0;  grad_x = grad_out / (1 - p) where kept, else 0
+    """out = x / (1 - p) with probability 1 - p, else 0;  grad_x = grad_out / (1 - p) where kept
 
     Each element is drawn on its own from `tinygrad_ft.random`. The identity unless `training`.
     """

@@ -11,12 +11,12 @@ import numpy as np
 
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import (
+    add_arrays,
     as_tensor,
     check_broadcast,
     common_dtype,
     float_operand,
     pair,
-    raw,
     unbroadcast,
 )
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
@@ -39,7 +39,7 @@ class Add(Binary):
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.remember_shapes(a, b)
-        return a + b
+        return add_arrays(a, b)
 
     def backward(self, grad_out: Tensor) -> Grads:
         grad_a = self.fit(0, grad_out) if self.needs_input_grad[0] else None
@@ -82,8 +82,7 @@ class Div(Binary):
         self.remember_shapes(a, b)
         self.save_input(0, needed_by=1)
         self.save_input(1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return a / b
+        return a / b
 
     def backward(self, grad_out: Tensor) -> Grads:
         b = self.input(1)
@@ -109,8 +108,7 @@ class Pow(Function):
     def forward(self, x: np.ndarray, *, exponent: float) -> np.ndarray:
         self.exponent = exponent
         self.save_input(0)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return x**exponent
+        return x**exponent
 
     def backward(self, grad_out: Tensor) -> Grads:
         n = self.exponent
@@ -129,8 +127,7 @@ class PowTensor(Binary):
         self.remember_shapes(a, b)
         self.save_input(0)
         self.save_input(1)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return a**b
+        return a**b
 
     def backward(self, grad_out: Tensor) -> Grads:
         a, b = self.input(0), self.input(1)
@@ -151,8 +148,7 @@ class Exp(Function):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.save_output()
-        with np.errstate(over="ignore"):
-            return np.exp(x)
+        return np.exp(x)
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (grad_out * self.output(),)
@@ -163,8 +159,7 @@ class Log(Function):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.save_input(0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(x)
+        return np.log(x)
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (grad_out / self.input(0),)
@@ -175,8 +170,7 @@ class Sqrt(Function):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.save_output()
-        with np.errstate(invalid="ignore"):
-            return np.sqrt(x)
+        return np.sqrt(x)
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (grad_out / (self.output() * 2.0),)
@@ -208,7 +202,7 @@ class Abs(Function):
     """out = |x|;  grad_x = grad_out * sign(x), 0 at x = 0"""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_constant("sign", np.sign(x).astype(np.int8))
+        self.save_constant("sign", np.subtract(x > 0, x < 0, dtype=np.int8))
         return np.abs(x)
 
     def backward(self, grad_out: Tensor) -> Grads:
@@ -223,9 +217,9 @@ class Maximum(Binary):
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.remember_shapes(a, b)
-        # twice the share of a: 2 where it is larger, 1 where equal, 0 where smaller
-        share = self.larger(a, b).astype(np.int8) * np.int8(2) + (a == b)
-        self.save_constant("share", share)
+        # twice the share of a: 2 where it is chosen, 0 where b is, 1 where equal or one is NaN
+        a_wins, b_wins = self.larger(a, b), self.larger(b, a)
+        self.save_constant("share", np.subtract(a_wins, b_wins, dtype=np.int8) + np.int8(1))
         return self.choose(a, b)
 
     def backward(self, grad_out: Tensor) -> Grads:
@@ -244,26 +238,24 @@ class Minimum(Maximum):
 
 
 class Where(Binary):
-    """out = a where mask else b;  grad_a = grad_out where mask else 0,  grad_b the other way round"""
+    """out = a where mask else b;  grad_a = grad_out where mask else 0,  grad_b the other way"""
 
-    def forward(self, a: np.ndarray, b: np.ndarray, *, mask: np.ndarray) -> np.ndarray:
+    def forward(self, a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> np.ndarray:
         self.remember_shapes(a, b)
-        self.save_constant("mask", mask)
+        self.save_input(2)
         return np.where(mask, a, b)
 
     def backward(self, grad_out: Tensor) -> Grads:
-        mask = self.constant("mask")
+        mask = self.input(2)
         grad_a = self.fit(0, where(mask, grad_out, 0.0)) if self.needs_input_grad[0] else None
         grad_b = self.fit(1, where(mask, 0.0, grad_out)) if self.needs_input_grad[1] else None
-        return grad_a, grad_b
+        return grad_a, grad_b, None
 
 
 class Clamp(Function):
     """out = min(max(x, low), high);  grad_x = grad_out where low <= x <= high, else 0"""
 
-    def forward(
-        self, x: np.ndarray, *, low: Scalar | None, high: Scalar | None
-    ) -> np.ndarray:
+    def forward(self, x: np.ndarray, *, low: Scalar | None, high: Scalar | None) -> np.ndarray:
         inside = np.ones(x.shape, np.bool_)
         if low is not None:
             inside &= x >= low
@@ -276,7 +268,7 @@ class Clamp(Function):
         return (where(self.constant("inside"), grad_out, 0.0),)
 
 
-# ---- what users call ---------------------------------------------------------------------------------
+# ---- what users call -----------------------------------------------------------------------------
 
 
 def add(a: TensorLike, b: TensorLike) -> Tensor:
@@ -356,12 +348,12 @@ def minimum(a: TensorLike, b: TensorLike) -> Tensor:
 
 def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
     """a where `condition` (boolean) holds, else b; all three broadcast."""
-    mask = raw(condition)
+    mask = as_tensor(condition)
     if mask.dtype != np.bool_:
         raise TypeError(f"where: the condition must be boolean, not {mask.dtype}")
     x, y = pair("where", a, b)
     check_broadcast("where", mask.shape, x.shape, y.shape)
-    return Where.apply(x, y, mask=mask)
+    return Where.apply(x, y, mask)
 
 
 def clamp(x: TensorLike, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
@@ -374,11 +366,12 @@ def clamp(x: TensorLike, min: Scalar | None = None, max: Scalar | None = None) -
     return Clamp.apply(x, low=min, high=max)
 
 
-def compare(ufunc: np.ufunc, a: TensorLike, b: object) -> Tensor:
+def compare(ufunc: np.ufunc, a: Tensor, b: Any) -> Tensor:
     """A comparison or logical ufunc; the result is boolean and carries no gradient."""
-    if not isinstance(b, Tensor | np.ndarray | bool | int | float | np.generic | list):
+    if not isinstance(b, Tensor | np.ndarray | np.generic | bool | int | float | list):
         return NotImplemented
-    x, y = raw(a), b if isinstance(b, int | float) else raw(b)
+    x: Any = a._data
+    y: Any = b if isinstance(b, int | float) else Tensor(b)._data
     if isinstance(y, np.ndarray):
         check_broadcast(ufunc.__name__, x.shape, y.shape)
         if x.dtype != y.dtype:

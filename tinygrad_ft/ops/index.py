@@ -20,7 +20,9 @@ class Slice(Function):
 
     def forward(self, x: np.ndarray, *, index: Any) -> np.ndarray:
         self.index, self.shape = index, x.shape
-        return x[index]
+        out = x[index]
+        # one element: NumPy gives a copy of it, and a view only with an ellipsis
+        return out if isinstance(out, np.ndarray) else x[(*index, ...)]
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (PutSlice.apply(grad_out, index=self.index, shape=self.shape),)
@@ -65,7 +67,7 @@ class ScatterAdd(Function):
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
-    """x[index] with all of NumPy's indexing: slices with steps, `...`, None, integers, index arrays, masks."""
+    """x[index] as in NumPy: slices with steps, `...`, None, integers, index arrays, masks."""
     plain = raw_index(index)
     parts = plain if isinstance(plain, tuple) else (plain,)
     basic = all(
@@ -77,7 +79,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     )
     try:
         if basic:
-            return Slice.apply(input, index=plain)
+            return Slice.apply(input, index=parts)
         # the index is copied: the caller may change it before the backward
         fixed = tuple(np.array(p) if isinstance(p, np.ndarray | list) else p for p in parts)
         return Gather.apply(input, index=fixed)

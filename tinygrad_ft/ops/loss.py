@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from tinygrad_ft.ops._operands import as_tensor, float_operand
+from tinygrad_ft.ops.activation import mask
 from tinygrad_ft.ops.index import take_along_dim
 from tinygrad_ft.ops.reduce import mean, sum
 from tinygrad_ft.ops.shape import permute, reshape
@@ -35,10 +36,11 @@ def cross_entropy(
 ) -> Tensor:
     """-sum_c q_c w_c log softmax(input)_c, q the target distribution, w the class weights.
 
-    input (N, C), (C) or (N, C, d1, ...) of unnormalised scores; target class indices (integers, shape
-    without C) or probabilities (floats, shape of input). q is one-hot for indices; label smoothing e
-    makes it (1 - e) q + e / C. With indices, "mean" divides by the sum of w at the targets that are not
-    `ignore_index`; with probabilities, by their number. The gradient of the scores is softmax - q.
+    input (N, C), (C) or (N, C, d1, ...) of unnormalised scores; target class indices (integers,
+    shape without C) or probabilities (floats, shape of input). q is one-hot for indices; label
+    smoothing e makes it (1 - e) q + e / C. With indices, "mean" divides by the sum of w at the
+    targets that are not `ignore_index`; with probabilities, by their number. The gradient of the
+    scores is softmax - q.
 
     Raises ValueError if the shapes do not fit, IndexError if an index is no class.
     """
@@ -96,16 +98,15 @@ def _with_indices(
     chosen = np.where(used, labels, 0)
     at_target = reshape(take_along_dim(log_p, Tensor._wrap(chosen[:, None]), 1), (-1,))
     dtype = scores.dtype
-    if weight is None:
-        item_weight = Tensor._wrap(used.astype(dtype))
-    else:
-        item_weight = weight[chosen] * Tensor._wrap(used.astype(dtype))
+    item_weight = Tensor._wrap(used.astype(dtype))
+    if weight is not None:
+        item_weight = item_weight * weight[chosen]
     losses = -(at_target * item_weight)
     if smoothing:
         spread = log_p if weight is None else log_p * weight
-        even = -sum(spread, 1) * Tensor._wrap(used.astype(dtype))
-        losses = losses * (1 - smoothing) + even * (smoothing / classes)
-    return losses, sum(item_weight)
+        losses = losses * (1 - smoothing) - sum(spread, 1) * (smoothing / classes)
+    # not times 0: the scores of an ignored item may be infinite
+    return mask(losses, used), sum(item_weight)
 
 
 def _with_probabilities(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 import kernels
@@ -26,8 +28,9 @@ class MatMul(Function):
         if a.ndim == b.ndim == 2:
             return kernels.matmul(a, b)
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        a = np.broadcast_to(a, batch + a.shape[-2:]).reshape(-1, *a.shape[-2:])
-        b = np.broadcast_to(b, batch + b.shape[-2:]).reshape(-1, *b.shape[-2:])
+        count = math.prod(batch)
+        a = np.broadcast_to(a, batch + a.shape[-2:]).reshape(count, *a.shape[-2:])
+        b = np.broadcast_to(b, batch + b.shape[-2:]).reshape(count, *b.shape[-2:])
         out = kernels.matmul(a, b)
         return out.reshape(batch + out.shape[-2:])
 
@@ -47,13 +50,15 @@ class MatMul(Function):
 def matmul(input: TensorLike, other: TensorLike) -> Tensor:
     """The matrix product, in PyTorch's rank rules.
 
-    Vectors are taken as a row on the left and a column on the right, and that dimension is dropped from
-    the result; more than two dimensions are batches and broadcast. Raises ValueError naming both shapes
-    if the inner sizes differ.
+    Vectors are taken as a row on the left and a column on the right, and that dimension is dropped
+    from the result; more than two dimensions are batches and broadcast. Raises ValueError naming
+    both shapes if the inner sizes differ.
     """
     shapes = [np.shape(x) if not isinstance(x, Tensor) else x.shape for x in (input, other)]
     if not shapes[0] or not shapes[1]:
-        raise ValueError(f"matmul: needs at least one dimension each, got {shapes[0]} and {shapes[1]}")
+        raise ValueError(
+            f"matmul: needs at least one dimension each, got {shapes[0]} and {shapes[1]}"
+        )
     if shapes[0][-1] != shapes[1][-2 if len(shapes[1]) > 1 else 0]:
         raise ValueError(f"matmul: shapes {shapes[0]} and {shapes[1]}: the inner sizes differ")
     a, b = _same_dtype(input, other)
@@ -77,8 +82,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """z = x W^T + b: input (..., in), weight (out, in), bias (out) -> (..., out)."""
     if input.ndim == 0 or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
         raise ValueError(
-            f"linear: an input of shape {input.shape} does not fit a weight of shape {weight.shape} "
-            "(out, in)"
+            f"linear: an input of shape {input.shape} does not fit a weight of shape "
+            f"{weight.shape} (out, in)"
+        )
+    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != weight.dtype):
+        raise ValueError(
+            f"linear: a bias of shape {bias.shape} and {bias.dtype} does not fit a weight of shape "
+            f"{weight.shape} and {weight.dtype}"
         )
     out = matmul(input, transpose(weight, 0, 1))
     return out if bias is None else out + bias
@@ -88,5 +98,7 @@ def _same_dtype(a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     x = a if isinstance(a, Tensor) else Tensor(a)
     y = b if isinstance(b, Tensor) else Tensor(b)
     if x.dtype != y.dtype:
-        raise TypeError(f"matmul: dtypes {x.dtype} and {y.dtype} differ; convert one with .to(dtype)")
+        raise TypeError(
+            f"matmul: dtypes {x.dtype} and {y.dtype} differ; convert one with .to(dtype)"
+        )
     return x, y

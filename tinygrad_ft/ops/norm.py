@@ -26,8 +26,8 @@ class BatchNorm(Function):
     grad_x = weight / sqrt(var + eps) * (grad_out - grad_bias / m - xhat * grad_weight / m)
 
     Unrecorded, the backward is one fused kernel with the saved statistics. Recorded, it is the same
-    formula in Tensor ops, in which mean and var are computed from x again so that they are differentiated.
-    Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
+    formula in Tensor ops, in which mean and var are computed from x again so that they are
+    differentiated. Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
     """
 
     differentiable_outputs = 1
@@ -115,9 +115,10 @@ def batch_norm(
 ) -> Tensor:
     """Normalise each channel (dimension 1) of input (N, C, ...).
 
-    In training with the batch's own mean and variance, and the running statistics are moved in place:
-    running = (1 - momentum) * running + momentum * batch, with the unbiased variance. Otherwise with the
-    running statistics. Raises ValueError if the shapes do not fit or training has one value per channel.
+    In training with the batch's own mean and variance, and the running statistics are moved in
+    place: running = (1 - momentum) * running + momentum * batch, with the unbiased variance.
+    Otherwise with the running statistics. Raises ValueError if the shapes do not fit or training
+    has one value per channel.
     """
     if input.ndim < 2:
         raise ValueError(f"batch_norm: needs (N, C, ...), got shape {input.shape}")
@@ -130,8 +131,11 @@ def batch_norm(
     ):
         if vector is not None and vector.shape != (channels,):
             raise ValueError(
-                f"batch_norm: {name} has shape {vector.shape}, input {input.shape} needs ({channels},)"
+                f"batch_norm: {name} has shape {vector.shape}, input {input.shape} needs "
+                f"({channels},)"
             )
+        if vector is not None and vector.dtype != input.dtype:
+            raise TypeError(f"batch_norm: {name} is {vector.dtype}, input is {input.dtype}")
     scale = Tensor._wrap(np.ones(channels, input.dtype)) if weight is None else weight
     shift = Tensor._wrap(np.zeros(channels, input.dtype)) if bias is None else bias
     if training:
@@ -161,6 +165,6 @@ def _train(
         if running_mean is not None:
             running_mean.mul_(1 - momentum).add_(batch_mean, alpha=momentum)
         if running_var is not None:
-            unbiased = batch_var._data * (count / (count - 1))
-            running_var.mul_(1 - momentum).add_(unbiased, alpha=momentum)
+            unbiased = momentum * count / (count - 1)
+            running_var.mul_(1 - momentum).add_(batch_var, alpha=unbiased)
     return out

@@ -1,4 +1,4 @@
-"""Pooling over windows of an image. Max-pooling gathers at fixed places, average pooling is linear."""
+"""Pooling over windows of an image. Max pooling gathers at fixed places, the average is linear."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ Grads = tuple[Tensor | None, ...]
 
 
 class MaxPool2d(Function):
-    """out[n,c,i,j] = max of x[n,c] over the window at (i, j);  grad_x: grad_out added at the maxima
+    """out[n,c,i,j] = max of x[n,c] in the window at (i, j);  grad_x: grad_out added at the maxima
 
-    The second output holds the places of the maxima in each flattened image; the first one wins a tie.
+    The second output holds the places of the maxima in each flattened image; the first one wins a
+    tie.
     """
 
     differentiable_outputs = 1
@@ -37,7 +38,7 @@ class MaxPool2d(Function):
 
 
 class GatherPlanes(Function):
-    """out[n,c,i,j] = x[n,c] at places[n,c,i,j] of the flattened image;  grad_x: grad_out added there"""
+    """out[n,c,i,j] = flattened x[n,c] at places[n,c,i,j];  grad_x: grad_out added there"""
 
     def forward(self, x: np.ndarray, *, places: np.ndarray) -> np.ndarray:
         self.shape = x.shape
@@ -51,9 +52,7 @@ class GatherPlanes(Function):
 class ScatterPlanes(Function):
     """out = zeros, x[n,c,i,j] added at places[n,c,i,j];  grad_x = grad_out at those places"""
 
-    def forward(
-        self, x: np.ndarray, *, places: np.ndarray, shape: tuple[int, ...]
-    ) -> np.ndarray:
+    def forward(self, x: np.ndarray, *, places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         self.save_constant("places", places)
         return kernels.scatter_add_planes(x, places, shape)
 
@@ -62,7 +61,7 @@ class ScatterPlanes(Function):
 
 
 class AvgPool2d(Function):
-    """out[n,c,i,j] = sum of x[n,c] over the window at (i, j) / divisor;  grad_x: grad_out / divisor spread"""
+    """out[n,c,i,j] = sum of x[n,c] in the window at (i, j) / divisor;  grad_x = its transpose"""
 
     def forward(self, x: np.ndarray, *, window: AverageWindow) -> np.ndarray:
         self.shape, self.window = x.shape, window
@@ -118,7 +117,8 @@ def max_pool2d(
     """The maximum over windows: (N, C, H, W) or (C, H, W) -> (..., H', W').
 
     The border counts as minus infinity. With `return_indices` also the places of the maxima in each
-    flattened image (int64). Raises ValueError if the padding exceeds half a window or the window the image.
+    flattened image (int64). Raises ValueError if the padding exceeds half a window or the window
+    the image.
     """
     if input.ndim == 3:
         return _batched(
@@ -159,7 +159,8 @@ def avg_pool2d(
 def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:
     """The mean over an even partition of the image into `output_size` = (H', W') cells.
 
-    Cell i covers rows floor(i H / H') to ceil((i + 1) H / H'); None keeps a size. Cells may overlap.
+    Cell i covers rows floor(i H / H') to ceil((i + 1) H / H'); None keeps a size. Cells may
+    overlap.
     """
     if input.ndim not in (3, 4):
         raise ValueError(f"adaptive_avg_pool2d: needs (N, C, H, W) or (C, H, W), got {input.shape}")

@@ -24,8 +24,9 @@ class Sum(Function):
     def forward(self, x: np.ndarray, *, dims: tuple[int, ...]) -> np.ndarray:
         self.shape = x.shape
         self.kept = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
-        dtype = np.int64 if x.dtype.kind == "b" else x.dtype
-        return np.sum(x, axis=dims, dtype=dtype)
+        dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.int64)
+        total: np.ndarray = np.sum(x, axis=dims, dtype=dtype)
+        return total
 
     def backward(self, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         return (broadcast_to(reshape(grad_out, self.kept), self.shape),)
@@ -84,7 +85,7 @@ def mean(input: TensorLike, dim: Dims = None, keepdim: bool = False) -> Tensor:
 def var(
     input: TensorLike, dim: Dims = None, *, correction: int = 1, keepdim: bool = False
 ) -> Tensor:
-    """The variance over `dim`: sum (x - mean)^2 / (count - correction); correction 1 is unbiased."""
+    """The variance over `dim`: sum (x - mean)^2 / (count - correction), unbiased by default."""
     x = float_operand("var", input)
     dims = normalize_dims("var", dim, x.ndim)
     centred = x - mean(x, dims, keepdim=True)
@@ -109,14 +110,14 @@ def amin(input: TensorLike, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 def max(input: TensorLike, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The maximum of all elements, or with `dim` (values, indices); the first maximum gets the gradient."""
+    """The maximum of all, or with `dim` (values, indices): there the first one has the gradient."""
     if dim is None:
         return amax(input)
     return _with_indices(argmax, input, dim, keepdim)
 
 
 def min(input: TensorLike, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The minimum of all elements, or with `dim` (values, indices); the first minimum gets the gradient."""
+    """The minimum of all, or with `dim` (values, indices): there the first one has the gradient."""
     if dim is None:
         return amin(input)
     return _with_indices(argmin, input, dim, keepdim)
@@ -132,11 +133,23 @@ def argmin(input: TensorLike, dim: int | None = None, keepdim: bool = False) -> 
     return _argument(np.argmin, "argmin", input, dim, keepdim)
 
 
+def all(input: TensorLike, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements over `dim` are true (not 0)."""
+    x = as_tensor(input)
+    return Tensor._wrap(np.all(x._data, normalize_dims("all", dim, x.ndim), keepdims=keepdim))
+
+
+def any(input: TensorLike, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether any element over `dim` is true (not 0)."""
+    x = as_tensor(input)
+    return Tensor._wrap(np.any(x._data, normalize_dims("any", dim, x.ndim), keepdims=keepdim))
+
+
 def logsumexp(input: TensorLike, dim: Dims, keepdim: bool = False) -> Tensor:
     """log sum e^x over `dim`, computed as m + log sum e^(x - m) with m the maximum: no overflow."""
     x = float_operand("logsumexp", input)
     dims = normalize_dims("logsumexp", dim, x.ndim)
-    top = np.max(x._data, axis=dims, keepdims=True)
+    top = np.max(x._data, axis=dims, keepdims=True, initial=-np.inf)
     shift = Tensor._wrap(np.where(np.isfinite(top), top, x.dtype.type(0)))
     out = log(sum(exp(x - shift), dims, keepdim=True)) + shift
     return out if keepdim else squeeze(out, dims)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from tinygrad_ft.function import Function
-from tinygrad_ft.ops._operands import as_tensor, empty_like_layout, normalize_dim, normalize_dims
+from tinygrad_ft.ops._operands import (
+    as_tensor,
+    common_dtype,
+    empty_like_layout,
+    normalize_dim,
+    normalize_dims,
+)
 from tinygrad_ft.ops.index import getitem
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
 
@@ -16,7 +23,7 @@ Grads = tuple[Tensor | None, ...]
 
 
 class BroadcastTo(Function):
-    """out = x repeated to a larger shape (no copy);  grad_x = grad_out summed back to the shape of x"""
+    """out = x repeated to a larger shape (no copy);  grad_x = grad_out summed back to x's shape"""
 
     view = True
 
@@ -50,7 +57,9 @@ class Reshape(Function):
 
     def forward(self, x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
         self.shape = x.shape
-        return x.reshape(shape)
+        out = x.reshape(shape)
+        self.view = np.may_share_memory(out, x)
+        return out
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (reshape(grad_out, self.shape),)
@@ -215,12 +224,16 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     first = tensors[0]
     d = normalize_dim("cat", dim, first.ndim)
     for x in tensors:
-        if x.ndim != first.ndim or x.ndim == 0 or any(
-            m != n for i, (m, n) in enumerate(zip(x.shape, first.shape, strict=True)) if i != d
+        if (
+            x.ndim != first.ndim
+            or x.ndim == 0
+            or any(
+                m != n for i, (m, n) in enumerate(zip(x.shape, first.shape, strict=True)) if i != d
+            )
         ):
             shapes = ", ".join(str(x.shape) for x in tensors)
             raise ValueError(f"cat: shapes {shapes} differ outside dim {dim}, or have no dimension")
-    dtype = np.result_type(*[x.dtype for x in tensors])
+    dtype = functools.reduce(common_dtype, [x.dtype for x in tensors])
     return Cat.apply(*[x.to(dtype) for x in tensors], dim=d)
 
 
@@ -230,7 +243,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         raise ValueError("stack: needs at least one tensor")
     if any(x.shape != tensors[0].shape for x in tensors):
         raise ValueError(f"stack: shapes {', '.join(str(x.shape) for x in tensors)} differ")
-    return cat([unsqueeze(x, dim) for x in tensors], normalize_dim("stack", dim, tensors[0].ndim + 1))
+    return cat(
+        [unsqueeze(x, dim) for x in tensors], normalize_dim("stack", dim, tensors[0].ndim + 1)
+    )
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: Scalar = 0) -> Tensor:

@@ -47,8 +47,7 @@ def _shifted(x: np.ndarray, dim: int) -> np.ndarray:
     """x minus its maximum along `dim`."""
     if x.size == 0:
         return x
-    with np.errstate(invalid="ignore"):  # inf - inf is NaN, as it should be
-        return x - x.max(axis=dim, keepdims=True)
+    return x - x.max(axis=dim, keepdims=True)
 
 
 def softmax(input: TensorLike, dim: int) -> Tensor:

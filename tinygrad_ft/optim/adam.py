@@ -15,10 +15,9 @@ class Adam(Optimizer):
 
     At step t = 1, 2, ... with betas = (b1, b2):
 
-        g = grad + weight_decay * p                     (-grad if maximize)
-        m = b1 * m + (1 - b1) * g
-        v = b2 * v + (1 - b2) * g^2
-        p = p - lr * m_hat / (sqrt(v_hat) + eps),       m_hat = m / (1 - b1^t), v_hat = v / (1 - b2^t)
+        g = grad + weight_decay * p                     (-grad if maximize) m = b1 * m + (1 - b1) *
+        g v = b2 * v + (1 - b2) * g^2 p = p - lr * m_hat / (sqrt(v_hat) + eps),       m_hat = m / (1
+        - b1^t), v_hat = v / (1 - b2^t)
 
     With ``amsgrad`` the largest v so far stands for v in the last line (Reddi et al. 2018).
 
@@ -59,7 +58,9 @@ class Adam(Optimizer):
             if not 0 <= beta < 1:
                 raise ValueError(f"{name}: invalid beta at index {i}: {beta}; it must be in [0, 1)")
 
-    def update(self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * bool(group["amsgrad"])
         for key in names:
             if key not in state:
@@ -99,9 +100,10 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101), as in PyTorch:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101), as in
+    PyTorch:
 
-        p = p - lr * weight_decay * p, then Adam's step with g = grad (see ``Adam``).
+    p = p - lr * weight_decay * p, then Adam's step with g = grad (see ``Adam``).
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-"""Optimizer: parameter groups, state, saving and loading. The update formulas are in sgd.py and adam.py.
+"""Optimizer: parameter groups, state, saving and loading. The update formulas are in sgd.py and
+adam.py.
 
-``param_groups`` is a list of dicts: ``params`` (a list of Tensors) and the options, one set a group.
-``state`` maps each parameter to a dict of plain numbers and ndarrays of its shape.
+``param_groups`` is a list of dicts: ``params`` (a list of Tensors) and the options, one set a
+group. ``state`` maps each parameter to a dict of plain numbers and ndarrays of its shape.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_ft.grad_mode import enable_grad, no_grad
+from tinygrad_ft.nn.parameter import clear_grad
 from tinygrad_ft.tensor import Tensor
 
 Array = NDArray[Any]
@@ -24,7 +26,8 @@ CHUNK = 1 << 15
 
 
 def chunks(param: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
-    """Views of all arrays (same shape, any strides), about CHUNK elements at a time along axis 0."""
+    """Views of all arrays (same shape, any strides), about CHUNK elements at a time along axis
+    0."""
     arrays = [np.atleast_1d(a) for a in (param, *others)]
     rows = arrays[0].shape[0]
     step = max(1, CHUNK * rows // max(1, arrays[0].size))
@@ -45,8 +48,8 @@ class Optimizer:
     def __init__(self, params: Params | Tensor, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(
-                f"{type(self).__name__} takes an iterable of Tensors or dicts, got one Tensor: put it "
-                "into a list"
+                f"{type(self).__name__} takes an iterable of Tensors or dicts, got one Tensor: put "
+                "it into a list"
             )
         self.defaults = defaults
         self.state: dict[Tensor, dict[str, Any]] = {}
@@ -59,14 +62,17 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group ``{"params": tensors, option: value, ...}``; options left out are the defaults.
+        """Add a group ``{"params": tensors, option: value, ...}``; options left out are the
+        defaults.
 
         The dict itself is not kept. Raises TypeError or ValueError, and changes nothing, when the
         group or an option in it is wrong.
         """
         name = type(self).__name__
         if not isinstance(param_group, dict) or "params" not in param_group:
-            raise TypeError(f"{name}: a parameter group is a dict with 'params', got {param_group!r:.80}")
+            raise TypeError(
+                f"{name}: a parameter group is a dict with 'params', got {param_group!r:.80}"
+            )
         params = param_group["params"]
         if isinstance(params, set | frozenset):
             raise TypeError(f"{name}: a set of parameters has no order: use a list")
@@ -87,7 +93,7 @@ class Optimizer:
                 )
             if tensor in taken:
                 raise ValueError(
-                    f"{name}: parameter {i} of shape {tensor.shape} appears twice in the parameter groups"
+                    f"{name}: parameter {i} of shape {tensor.shape} is in the groups twice"
                 )
             taken.add(tensor)
 
@@ -105,12 +111,15 @@ class Optimizer:
                 words = key.replace("lr", "learning rate").replace("_", " ")
                 raise ValueError(f"{type(self).__name__}: invalid {words}: {group[key]}")
 
-    def update(self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         """Change ``param`` in place by one step; ``grad`` must stay as it is."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to update")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; the others, and their state, stay as they are.
+        """Update every parameter that has a gradient; the others, and their state, stay as they
+        are.
 
         ``closure``, if given, computes the loss and gradients first; its loss is returned.
         """
@@ -122,31 +131,37 @@ class Optimizer:
         with no_grad():
             for group in self.param_groups:
                 for param in group["params"]:
-                    if param.grad is not None:
-                        state = self.state.setdefault(param, {})
-                        self.update(param.write(where), param.grad.data, state, group)
+                    if param.grad is None:
+                        continue
+                    if param.grad.shape != param.shape:
+                        raise ValueError(
+                            f"{where}: the gradient of a parameter of shape {param.shape} has "
+                            f"shape {param.grad.shape}"
+                        )
+                    state = self.state.setdefault(param, {})
+                    self.update(param.write(where), param.grad.data, state, group)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients of all parameters, or replace them with zeros."""
+        """Drop the gradients of all parameters, or put zeros in their place."""
         for group in self.param_groups:
             for param in group["params"]:
-                if set_to_none:
-                    param.grad = None
-                elif param.grad is not None:
-                    param.grad = Tensor(np.zeros_like(param.grad.data))
+                clear_grad(param, set_to_none)
 
-    # ---- saving and loading --------------------------------------------------------------------------
+    # ---- saving and loading ----------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """``{"state": {i: {...}}, "param_groups": [{..., "params": [i, ...]}]}`` where i counts
-        parameters through all groups. Plain Python and ndarrays; the arrays are the live ones, as in
-        PyTorch: save or copy them before the next step."""
-        index = {p: i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
+        parameters through all groups. Plain Python and ndarrays; the arrays are the live ones, as
+        in PyTorch: save or copy them before the next step."""
+        index = {
+            p: i for i, p in enumerate(p for group in self.param_groups for p in group["params"])
+        }
         return {
             "state": {index[p]: dict(state) for p, state in self.state.items()},
             "param_groups": [
-                {**group, "params": [index[p] for p in group["params"]]} for group in self.param_groups
+                {**group, "params": [index[p] for p in group["params"]]}
+                for group in self.param_groups
             ],
         }
 
@@ -171,8 +186,8 @@ class Optimizer:
             absent = sorted(self.defaults.keys() - saved_group.keys())
             if absent:
                 raise ValueError(
-                    f"{name}: the loaded state lacks the option(s) {', '.join(absent)}: was it saved by "
-                    "another kind of optimizer?"
+                    f"{name}: the loaded state lacks the option(s) {', '.join(absent)}: was it "
+                    "saved by another kind of optimizer?"
                 )
             groups.append({**saved_group, "params": group["params"]})
             self.check_options(groups[-1])

@@ -19,8 +19,8 @@ class SGD(Optimizer):
 
     Sources: Sutskever et al. 2013; PyTorch's variant applies lr to v, not inside it.
 
-    Raises: ValueError for a negative lr, momentum or weight_decay, and for nesterov without momentum or
-    with dampening.
+    Raises: ValueError for a negative lr, momentum or weight_decay, and for nesterov without
+    momentum or with dampening.
     """
 
     state_arrays: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
@@ -53,7 +53,9 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("SGD: Nesterov momentum requires a momentum and zero dampening")
 
-    def update(self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         # float(): a NumPy float64 scalar, from a schedule say, would turn float32 into float64
         lr, momentum = float(group["lr"]), float(group["momentum"])
         decay, fresh = float(group["weight_decay"]), 1 - float(group["dampening"])

@@ -1,5 +1,5 @@
-"""Learning-rate schedules. Call ``optimizer.step()`` first, then ``scheduler.step()``: once an epoch or
-once a batch, as the schedule's numbers are meant."""
+"""Learning-rate schedules. Call ``optimizer.step()`` first, then ``scheduler.step()``: once an
+epoch or once a batch, as the schedule's numbers are meant."""
 
 from tinygrad_ft.optim.lr_scheduler.base import LRScheduler
 from tinygrad_ft.optim.lr_scheduler.cosine import CosineAnnealingLR, CosineWarmupLR

@@ -10,13 +10,13 @@ from tinygrad_ft.optim.optimizer import Optimizer
 class LRScheduler:
     """Base class: a subclass writes ``get_lr``.
 
-    Creating a scheduler makes its first step, so the optimizer starts at the schedule's learning rate
-    for ``last_epoch`` 0; each ``step()`` goes on by one. The rate that a group had at first is kept in
-    the group as ``initial_lr``.
+    Creating a scheduler makes its first step, so the optimizer starts at the schedule's learning
+    rate for ``last_epoch`` 0; each ``step()`` goes on by one. The rate that a group had at first is
+    kept in the group as ``initial_lr``.
 
-    As in PyTorch, schedules that can be written as a change of the present rate are: two of them on one
-    optimizer multiply. To resume, create optimizer and scheduler as before and load both state dicts,
-    the optimizer's last: its groups hold the present rates.
+    As in PyTorch, schedules that can be written as a change of the present rate are: two of them on
+    one optimizer multiply. To resume, create optimizer and scheduler as before and load both state
+    dicts, the optimizer's last: its groups hold the present rates.
     """
 
     #: attributes that are not saved
@@ -32,8 +32,8 @@ class LRScheduler:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
                 raise KeyError(
-                    f"{type(self).__name__}: parameter group {i} has no 'initial_lr', which is needed to "
-                    f"resume at last_epoch={last_epoch}: load the optimizer's state first"
+                    f"{type(self).__name__}: parameter group {i} has no 'initial_lr', which is "
+                    f"needed to resume at last_epoch={last_epoch}: load the optimizer's state first"
                 )
         self.optimizer = optimizer
         self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
@@ -41,7 +41,8 @@ class LRScheduler:
         self._initial_step()
 
     def get_lr(self) -> list[float]:
-        """The rate of each group at ``last_epoch``, given that the groups hold those of the step before."""
+        """The rate of each group at ``last_epoch``, given that the groups hold those of the step
+        before."""
         raise NotImplementedError(f"{type(self).__name__} has no get_lr(): define one")
 
     def closed_form_lr(self) -> list[float]:
@@ -89,9 +90,12 @@ class LRScheduler:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what ``state_dict()`` gave. Raises ValueError, and changes nothing, when it comes
-        from another kind of schedule or another number of groups."""
+        """Take over what ``state_dict()`` gave. Raises ValueError, and changes nothing, when it
+        comes from another kind of schedule or another number of groups."""
         self._check_state(state_dict)
+        self._take_state(state_dict)
+
+    def _take_state(self, state_dict: dict[str, Any]) -> None:
         for key, value in state_dict.items():
             setattr(self, key, list(value) if isinstance(value, list) else value)
 
@@ -99,11 +103,11 @@ class LRScheduler:
         name, own = type(self).__name__, self.state_dict()
         if own.keys() != state_dict.keys():
             raise ValueError(
-                f"{name}: the loaded state has the fields {sorted(state_dict)}, expected {sorted(own)}: "
-                "was it saved by another kind of schedule?"
+                f"{name}: the loaded state has the fields {sorted(state_dict)}, expected "
+                f"{sorted(own)}: was it saved by another kind of schedule?"
             )
         if "base_lrs" in own and len(state_dict["base_lrs"]) != len(own["base_lrs"]):
             raise ValueError(
-                f"{name}: the loaded state is of {len(state_dict['base_lrs'])} parameter groups, this "
-                f"optimizer has {len(own['base_lrs'])}"
+                f"{name}: the loaded state is of {len(state_dict['base_lrs'])} parameter groups, "
+                f"this optimizer has {len(own['base_lrs'])}"
             )

@@ -50,9 +50,9 @@ class CosineWarmupLR(LRScheduler):
         w <= t < T:  lr(t) = eta_min + (base - eta_min) * (1 + cos(pi (t - w) / (T - w))) / 2
         t >= T:      lr(t) = eta_min
 
-    The first step already learns (at base / (w + 1)) and step w is the first at the full rate. Steps are
-    whatever ``step()`` counts: batches or epochs. The rate depends on t alone, so this schedule does not
-    combine with others on one optimizer.
+    The first step already learns (at base / (w + 1)) and step w is the first at the full rate.
+    Steps are whatever ``step()`` counts: batches or epochs. The rate depends on t alone, so this
+    schedule does not combine with others on one optimizer.
     """
 
     def __init__(

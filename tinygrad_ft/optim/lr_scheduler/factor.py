@@ -56,8 +56,8 @@ class MultiStepLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """lr(t) = base * (start + (end - start) * min(t, total_iters) / total_iters), with start and end the
-    two factors"""
+    """lr(t) = base * (start + (end - start) * min(t, total_iters) / total_iters), with start and
+    end the two factors"""
 
     def __init__(
         self,
@@ -98,8 +98,8 @@ class LinearLR(LRScheduler):
 
 
 class LambdaLR(LRScheduler):
-    """lr(t) = base * lr_lambda(t), with one function or one for each group. The functions are not in
-    ``state_dict``."""
+    """lr(t) = base * lr_lambda(t), with one function or one for each group. The functions are not
+    in ``state_dict``."""
 
     unsaved: ClassVar[frozenset[str]] = LRScheduler.unsaved | {"lr_lambdas"}
 

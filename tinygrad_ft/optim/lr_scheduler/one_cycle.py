@@ -21,12 +21,13 @@ class Phase(NamedTuple):
 
 
 class OneCycleLR(LRScheduler):
-    """Up from max_lr / div_factor to max_lr in the first ``pct_start`` of all steps, then down to the
-    start divided by ``final_div_factor``; momentum (or Adam's first beta) goes the other way
+    """Up from max_lr / div_factor to max_lr in the first ``pct_start`` of all steps, then down to
+    the start divided by ``final_div_factor``; momentum (or Adam's first beta) goes the other way
     (Smith and Topin 2018, arXiv 1708.07120; shapes and defaults are PyTorch's).
 
-    The number of steps is ``total_steps`` or ``epochs * steps_per_epoch``; call ``step()`` after every
-    batch. ``three_phase``: down to the start in the same number of steps as up, then the final descent.
+    The number of steps is ``total_steps`` or ``epochs * steps_per_epoch``; call ``step()`` after
+    every batch. ``three_phase``: down to the start in the same number of steps as up, then the
+    final descent.
 
     Raises: ValueError for wrong options and for more steps than there are.
     """
@@ -63,7 +64,8 @@ class OneCycleLR(LRScheduler):
         groups = optimizer.param_groups
         if cycle_momentum and not {"momentum", "betas"} & optimizer.defaults.keys():
             raise ValueError(
-                f"{type(optimizer).__name__} has neither momentum nor betas: pass cycle_momentum=False"
+                f"{type(optimizer).__name__} has neither momentum nor betas: pass "
+                "cycle_momentum=False"
             )
         max_lrs = _per_group("max_lr", max_lr, len(groups))
         max_momenta = _per_group("max_momentum", max_momentum, len(groups))
@@ -138,5 +140,7 @@ def _total_steps(total: int | None, epochs: int | None, steps_per_epoch: int | N
 def _per_group(name: str, value: Any, groups: int) -> list[float]:
     values = list(value) if isinstance(value, list | tuple) else [value] * groups
     if len(values) != groups:
-        raise ValueError(f"OneCycleLR: {name} has {len(values)} values for {groups} parameter groups")
+        raise ValueError(
+            f"OneCycleLR: {name} has {len(values)} values for {groups} parameter groups"
+        )
     return values

@@ -11,8 +11,8 @@ from tinygrad_ft.optim.optimizer import Optimizer
 
 
 class SequentialLR(LRScheduler):
-    """``schedulers[0]`` until step ``milestones[0]``, where ``schedulers[1]`` begins at its own step 0, and
-    so on:
+    """``schedulers[0]`` until step ``milestones[0]``, where ``schedulers[1]`` begins at its own
+    step 0, and so on:
 
         SequentialLR(opt, [LinearLR(opt, 0.1, total_iters=5), CosineAnnealingLR(opt, 95)], [5])
     """
@@ -64,12 +64,10 @@ class SequentialLR(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "schedulers": [s.state_dict() for s in self.schedulers]}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._check_state(state_dict)
-        saved = state_dict["schedulers"]
-        for scheduler, state in zip(self.schedulers, saved, strict=True):
-            scheduler.load_state_dict(state)
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "schedulers"})
+    def _take_state(self, state_dict: dict[str, Any]) -> None:
+        for scheduler, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
+            scheduler._take_state(state)
+        super()._take_state({k: v for k, v in state_dict.items() if k != "schedulers"})
 
     def _check_state(self, state_dict: dict[str, Any]) -> None:
         super()._check_state(state_dict)

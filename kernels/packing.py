@@ -1,0 +1,197 @@
+"""Copying into the layouts that the micro-kernels read: panels, and padded images.
+
+`copy_block` moves a block of rows x up to 16 lanes from any strides to rows of contiguous lanes, with zeros
+in the lanes that the source does not have. It is how channels get padded, weights get into panels, and NCHW
+becomes NHWC. A source whose rows (not lanes) are contiguous is transposed in vector registers, LANES x LANES
+at a time; only sources contiguous in neither direction are read float by float.
+
+`stage_rows` copies rows of one image into a buffer with zeros around it, so that the convolution loops
+need not know of padding, borders, odd strides or negative ones.
+"""
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from kernels.cache import kernel
+from kernels.simd import (
+    INT,
+    LANES,
+    PANEL,
+    VECTOR,
+    emit_first_lanes,
+    emit_load_first,
+    emit_store_first,
+    float32_at,
+    load,
+    load_first,
+    splat,
+    store,
+    store_first,
+)
+
+
+@intrinsic
+def _transpose(typingctx, source, lane_step, lanes, rows, target, target_step, width):
+    """LANES x LANES block: target[row][lane] = source[lane][row], rows contiguous in the source.
+
+    Only `lanes` source vectors and their first `rows` floats are read; only `rows` target vectors and their
+    first `width` floats are written (each may be <= 0 or >= LANES)."""
+
+    def codegen(context, builder, signature, args):
+        source, lane_step, lanes, rows, target, target_step, width = args
+        zero = ir.Constant(INT, 0)
+
+        def number(i):
+            return ir.Constant(INT, i)
+
+        vectors = []
+        for i in range(LANES):
+            used = builder.icmp_signed("<", number(i), lanes)
+            mask = emit_first_lanes(builder, builder.select(used, rows, zero))
+            place = builder.add(source, builder.mul(lane_step, number(i)))
+            vectors.append(emit_load_first(builder, place, mask))
+        # Swap ever smaller blocks across the diagonal: log2(LANES) rounds.
+        distance = LANES // 2
+        index = ir.VectorType(ir.IntType(32), LANES)
+        while distance:
+            low = [j if not j & distance else LANES + j - distance for j in range(LANES)]
+            high = [j + distance if not j & distance else LANES + j for j in range(LANES)]
+            swapped = list(vectors)
+            for i in range(LANES):
+                if not i & distance:
+                    x, y = vectors[i], vectors[i + distance]
+                    swapped[i] = builder.shuffle_vector(x, y, ir.Constant(index, low))
+                    swapped[i + distance] = builder.shuffle_vector(x, y, ir.Constant(index, high))
+            vectors = swapped
+            distance //= 2
+        for i in range(LANES):
+            used = builder.icmp_signed("<", number(i), rows)
+            mask = emit_first_lanes(builder, builder.select(used, width, zero))
+            place = builder.add(target, builder.mul(target_step, number(i)))
+            emit_store_first(builder, place, vectors[i], mask)
+        return context.get_dummy_value()
+
+    assert VECTOR.count == LANES
+    return types.void(*[types.int64] * 7), codegen
+
+
+@kernel(types.void(*[types.int64] * 8))
+def copy_block(source, row_step, lane_step, rows, lanes, target, target_step, width):
+    """target[row][lane] = source[row][lane] for lane < lanes, 0 for lanes <= lane < width.
+
+    rows may be any number, lanes <= width <= 16. Steps are in bytes; the target's lanes are contiguous."""
+    if lane_step == 4:
+        for row in range(rows):
+            for i in range(0, PANEL, LANES):
+                value = load_first(source + row * row_step + 4 * i, lanes - i)
+                store_first(target + row * target_step + 4 * i, value, width - i)
+    elif row_step == 4:
+        for row in range(0, rows, LANES):
+            for i in range(0, width, LANES):
+                _transpose(
+                    source + 4 * row + i * lane_step,
+                    lane_step,
+                    lanes - i,
+                    rows - row,
+                    target + row * target_step + 4 * i,
+                    target_step,
+                    width - i,
+                )
+    else:
+        for row in range(rows):
+            to = float32_at(target + row * target_step)
+            for lane in range(lanes):
+                to[lane] = float32_at(source + row * row_step + lane * lane_step)[0]
+            for lane in range(lanes, width):
+                to[lane] = 0
+
+
+@njit(nogil=True)
+def copy_floats(source, target, n):
+    """Copy n contiguous floats."""
+    whole = n - n % LANES
+    for i in range(0, whole, LANES):
+        store(target + 4 * i, load(source + 4 * i))
+    store_first(target + 4 * whole, load_first(source + 4 * whole, n - whole), n - whole)
+
+
+@njit(nogil=True)
+def fill_zero(target, n):
+    """Write n zeros."""
+    zero = splat(types.float32(0))
+    whole = n - n % LANES
+    for i in range(0, whole, LANES):
+        store(target + 4 * i, zero)
+    store_first(target + 4 * whole, zero, n - whole)
+
+
+_copy_block = copy_block.symbol
+
+
+@kernel(types.void(*[types.int64] * 15), needs=[copy_block])
+def stage_rows(
+    source,
+    row_step,
+    pixel_step,
+    channel_step,
+    height,
+    width,
+    channels,
+    first_row,
+    rows,
+    first_column,
+    columns,
+    target,
+    target_row_step,
+    target_pixel_step,
+    target_channels,
+):
+    """Copy a window of one image, with zeros where the window leaves the image.
+
+    source, the steps, height, width, channels   the image; steps in bytes, any sign
+    first_row, rows, first_column, columns       the window; may begin below 0 and end beyond the image
+    target, target_row_step, target_pixel_step   where window pixel (0, 0) goes, and the distances
+    target_channels >= channels                  channels to write, the additional ones as zeros
+    """
+    left = min(max(0, -first_column), columns)
+    inside = max(0, min(width, first_column + columns) - max(0, first_column))
+    right = columns - left - inside
+    start = source + max(0, first_column) * pixel_step
+    contiguous = (
+        channel_step == 4
+        and pixel_step == 4 * channels
+        and target_channels == channels
+        and target_pixel_step == 4 * channels
+    )
+    gap = target_pixel_step != 4 * target_channels
+    for row in range(rows):
+        to = target + row * target_row_step
+        y = first_row + row
+        outside = y < 0 or y >= height or inside == 0
+        if gap:
+            for x in range(columns):
+                if outside or x < left or x >= left + inside:
+                    fill_zero(to + x * target_pixel_step, target_channels)
+        elif outside:
+            fill_zero(to, columns * target_channels)
+        else:
+            fill_zero(to, left * target_channels)
+            fill_zero(to + (left + inside) * target_pixel_step, right * target_channels)
+        if not outside:
+            at = start + y * row_step
+            to += left * target_pixel_step
+            if contiguous:
+                copy_floats(at, to, inside * channels)
+            else:
+                for c in range(0, target_channels, PANEL):
+                    _copy_block(
+                        at + c * channel_step,
+                        pixel_step,
+                        channel_step,
+                        inside,
+                        max(0, min(PANEL, channels - c)),
+                        to + 4 * c,
+                        target_pixel_step,
+                        min(PANEL, target_channels - c),
+                    )

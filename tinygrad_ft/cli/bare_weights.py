@@ -1,0 +1,53 @@
+"""What a weights file is: from its own card, or from the options that stand in for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_ft.cli.options import architecture_options
+from tinygrad_ft.models import model_info
+from tinygrad_ft.train import ModelCard, Preprocessing, SettingsError
+from tinygrad_ft.train.model_file import read_card
+
+_OPTIONS = ("model", "width", "small_input", "size", "preprocess", "mean", "std")
+
+
+def describe_weights(path: str, options: dict[str, Any]) -> ModelCard:
+    """The card of the file; for bare weights one made of --model, --preprocess and the rest.
+
+    SettingsError if options contradict the file's card, or if there is neither.
+    """
+    card = read_card(path)
+    given = [name for name in _OPTIONS if options[name]]
+    if card is not None:
+        if given and not (given == ["model"] and options["model"] == card.architecture["name"]):
+            names = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise SettingsError(
+                f"{path} says itself that it is {card.architecture['name']} for images of "
+                f"{card.preprocessing.size} pixels: leave out {names}"
+            )
+        return card
+    if options["model"] is None:
+        raise SettingsError(
+            f"{path} holds bare weights: say what they are with --model and with --preprocess (or "
+            "--mean and --std)"
+        )
+    in_chans = len(options["mean"]) if options["mean"] else 3
+    architecture = architecture_options(
+        options["model"], options["width"], options["small_input"], in_chans
+    )
+    natural = 32 if options["small_input"] else model_info(options["model"]).input_size[1]
+    return ModelCard(architecture, (), _preprocessing(path, options, options["size"] or natural))
+
+
+def _preprocessing(path: str, options: dict[str, Any], size: int) -> Preprocessing:
+    if options["preprocess"]:
+        if options["mean"] or options["std"]:
+            raise SettingsError("--preprocess stands for --mean and --std: give one or the other")
+        return Preprocessing.named(options["preprocess"], size)
+    if not options["mean"] or not options["std"]:
+        raise SettingsError(
+            f"{path} does not say how images were normalised: give --preprocess imagenet (or "
+            "another), or --mean and --std"
+        )
+    return Preprocessing(size, options["mean"], options["std"])

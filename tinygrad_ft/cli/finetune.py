@@ -1,0 +1,82 @@
+"""`tinygrad-ft finetune`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinygrad_ft import manual_seed
+from tinygrad_ft.cli.bare_weights import describe_weights
+from tinygrad_ft.cli.options import run_options, settings_options, weights_options
+from tinygrad_ft.cli.training import open_data, train
+from tinygrad_ft.io import fingerprint_file, short
+from tinygrad_ft.models import create_model
+from tinygrad_ft.train import ModelCard, Settings, apply_freeze, load_pretrained
+from tinygrad_ft.train.progress import Reporter
+
+
+@click.command("finetune")
+@click.argument("data", type=click.Path(exists=True))
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, dir_okay=False),
+    required=True,
+    help="Trained weights: .safetensors of a run, or .pth/.pt/.th/.safetensors/.npz of others.",
+)
+@click.option("--new-head", is_flag=True, help="Start the last layer anew even if it would fit.")
+@settings_options(Settings(epochs=10, lr=0.01, warmup_epochs=0.5))
+@weights_options
+@run_options
+def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
+    """Train a pretrained network on for the classes of DATA.
+
+    The last layer is replaced if the classes differ. With --freeze a part stays as it was: it gets no
+    gradient and its batch-norm statistics stay put. Weights made by this program say themselves what
+    they are; for others, say --model and --preprocess.
+
+    \b
+    tinygrad-ft finetune photos --weights runs/pretrained/best.safetensors --freeze backbone
+    tinygrad-ft finetune photos --weights resnet20.pth --model resnet20 --preprocess imagenet
+    """
+    settings = Settings.from_dict(options)
+    reporter = Reporter(quiet=options["quiet"])
+    given = describe_weights(weights, options)
+    splits = open_data(
+        data,
+        settings,
+        reporter,
+        size=given.preprocessing.size,
+        channels=given.preprocessing.channels,
+        skip_bad=options["skip_bad"],
+    )
+    given.preprocessing.check_fits(splits.train, f"the images of {data}")
+    classes = tuple(splits.train.classes)
+    architecture = {**given.architecture, "num_classes": len(classes)}
+    manual_seed(settings.seed)
+    model = create_model(**architecture)
+    reporter.line(load_pretrained(model, weights).summary())
+    if new_head or (given.classes and given.classes != classes):
+        # drawn anew: scores of other classes mean nothing here, even where the shapes agree
+        model.reset_classifier(len(classes))
+    frozen = apply_freeze(model, settings.freeze)
+    if frozen:
+        reporter.line(f"frozen: {', '.join(frozen)}")
+    fingerprint = short(fingerprint_file(weights))
+    origin = {"finetuned_on": data, "from": Path(weights).name, "from_fingerprint": fingerprint}
+    out = options.pop("out") or f"runs/finetune-{architecture['name']}"
+    args = {"command": "finetune", "data": data, "weights": weights, "new_head": new_head, "out": out}
+    return train(
+        "Fine-tuned",
+        model,
+        ModelCard(architecture, classes, given.preprocessing, origin),
+        splits,
+        settings,
+        reporter,
+        args={**args, **options},
+        facts=(
+            ("started from", f"{weights} ({fingerprint})"),
+            ("frozen", ", ".join(frozen) or "nothing"),
+        ),
+    )

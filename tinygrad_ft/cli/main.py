@@ -1,0 +1,81 @@
+"""`tinygrad-ft`: the group of sub-commands, and what becomes of errors.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from tinygrad_ft.cli.lazy import LazyGroup
+from tinygrad_ft.version import __version__
+
+COMMANDS = {
+    "demo": "The whole story on embedded data: pretrain, fine-tune, compare.",
+    "pretrain": "Train a network from scratch.",
+    "finetune": "Train a pretrained network on for another task.",
+    "evaluate": "Measure a trained network on labelled images.",
+    "predict": "Classify image files.",
+    "info": "Versions, processor, threads and kernel cache.",
+    "warmup": "Compile every kernel now, once.",
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    commands_help=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="tinygrad-ft")
+def cli() -> None:
+    """Pretrain a ResNet, fine-tune it on your images, and get a report, on a CPU.
+
+    \b
+    A folder of images is enough:    photos/train/CLASS/*.jpg   (or a .zip of it)
+    Start from trained weights:      tinygrad-ft finetune photos --weights W --model resnet20
+    See it work first:               tinygrad-ft demo
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point: runs the command and exits with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; every expected error becomes one sentence on stderr and an exit code."""
+    try:
+        result = cli.main(list(arguments), prog_name="tinygrad-ft", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        click.echo(f"error: {error}", err=True)
+        return code
+    return result if isinstance(result, int) else 0
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The exit code of an error that a user can cause; None for a bug, which shows its traceback."""
+    # imported here: `--help` and `--version` must not load the engine
+    from tinygrad_ft.data import DataError
+    from tinygrad_ft.io import FileError
+    from tinygrad_ft.train import NonFiniteLoss, SettingsError
+
+    if isinstance(error, SettingsError):
+        return 2
+    if isinstance(error, DataError | FileError | NonFiniteLoss | MemoryError):
+        return 1
+    return None

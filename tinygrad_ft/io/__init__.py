@@ -1,0 +1,37 @@
+"""Files: weights in, checkpoints and run folders in and out. Works on arrays, knows no tensors."""
+
+from tinygrad_ft.io.checkpoint import load_checkpoint, save_checkpoint
+from tinygrad_ft.io.errors import (
+    CheckpointError,
+    FileError,
+    RunFolderError,
+    WeightsError,
+    WriteError,
+)
+from tinygrad_ft.io.files import atomic_write
+from tinygrad_ft.io.fingerprint import fingerprint_file, fingerprint_state, short
+from tinygrad_ft.io.matching import MatchReport, match_weights
+from tinygrad_ft.io.runfolder import RunFolder
+from tinygrad_ft.io.state import flatten_state, unflatten_state
+from tinygrad_ft.io.weights import load_metadata, load_weights
+
+__all__ = [
+    "CheckpointError",
+    "FileError",
+    "MatchReport",
+    "RunFolder",
+    "RunFolderError",
+    "WeightsError",
+    "WriteError",
+    "atomic_write",
+    "fingerprint_file",
+    "fingerprint_state",
+    "flatten_state",
+    "load_checkpoint",
+    "load_metadata",
+    "load_weights",
+    "match_weights",
+    "save_checkpoint",
+    "short",
+    "unflatten_state",
+]

@@ -1,0 +1,42 @@
+"""Starting from trained weights: loading them under a new head, and freezing a part of the model."""
+
+from __future__ import annotations
+
+import os
+
+from tinygrad_ft import nn
+from tinygrad_ft.io import MatchReport, load_weights, match_weights
+from tinygrad_ft.models.classifier import ImageClassifier
+from tinygrad_ft.train.settings import SettingsError
+
+
+def load_pretrained(model: ImageClassifier, path: str | os.PathLike[str]) -> MatchReport:
+    """Put a file's weights into `model`, except a head made for other classes; say what was done.
+
+    WeightsError if less than half of the model outside its head is in the file.
+    """
+    loaded = load_weights(path)
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    report = match_weights(expected, loaded, source=str(path))
+    model.load_state_dict(report.select(loaded), strict=False)
+    return report
+
+
+def apply_freeze(model: ImageClassifier, freeze: str) -> list[str]:
+    """Freeze what a setting names and return the names of the frozen stages.
+
+    "none", "backbone" (all but the last layer), or a number of stages counted from the image's side. A
+    frozen stage gets no gradient and its batch norms keep their statistics.
+    """
+    stages = model.stage_modules()
+    if freeze == "none":
+        return []
+    count = len(stages) - 1 if freeze == "backbone" else int(freeze)
+    if count >= len(stages):
+        names = ", ".join(name for name, _ in stages[:-1])
+        raise SettingsError(
+            f"--freeze {freeze}: the model has {len(stages) - 1} stages before its last layer ({names})"
+        )
+    for _, stage in stages[:count]:
+        nn.freeze(stage)
+    return [name for name, _ in stages[:count]]

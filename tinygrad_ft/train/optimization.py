@@ -1,0 +1,51 @@
+"""The optimiser and the learning-rate schedule that settings ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_ft.models.classifier import ImageClassifier
+from tinygrad_ft.optim import SGD, AdamW, Optimizer
+from tinygrad_ft.optim.lr_scheduler import CosineWarmupLR, LambdaLR, LRScheduler, OneCycleLR
+from tinygrad_ft.train.settings import Settings, SettingsError
+
+
+def make_optimizer(model: ImageClassifier, settings: Settings) -> Optimizer:
+    """Two rates (body, head), and no weight decay on vectors: biases, norm weights and shifts."""
+    head = {id(p) for p in model.get_classifier().parameters()}
+    head_lr = settings.lr if settings.head_lr is None else settings.head_lr
+    groups: list[dict[str, Any]] = []
+    for in_head, lr in ((False, settings.lr), (True, head_lr)):
+        for decayed in (True, False):
+            params = [
+                p
+                for p in model.parameters()
+                if p.requires_grad and (id(p) in head) == in_head and (p.ndim > 1) == decayed
+            ]
+            if params:
+                decay = settings.weight_decay if decayed else 0.0
+                groups.append({"params": params, "lr": lr, "weight_decay": decay})
+    if not groups:
+        raise SettingsError(f"--freeze {settings.freeze} leaves nothing to train")
+    if settings.optimizer == "adamw":
+        return AdamW(groups, lr=settings.lr)
+    nesterov = settings.momentum > 0
+    return SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=nesterov)
+
+
+def make_scheduler(
+    optimizer: Optimizer, settings: Settings, steps_per_epoch: int
+) -> LRScheduler:
+    """A schedule that is stepped after every batch."""
+    total = settings.epochs * steps_per_epoch
+    if settings.schedule == "cosine":
+        warmup = min(round(settings.warmup_epochs * steps_per_epoch), total - 1)
+        return CosineWarmupLR(optimizer, total, warmup)
+    if settings.schedule == "onecycle":
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(
+            optimizer, peaks, total_steps=total, cycle_momentum=settings.optimizer == "sgd"
+        )
+    if settings.schedule == "step":
+        return LambdaLR(optimizer, lambda step: 0.1 ** ((4 * step // total) // 2 + (4 * step // total) // 3))
+    return LambdaLR(optimizer, lambda step: 1.0)
