@@ -1,0 +1,69 @@
+"""Fast kernels on plain NumPy arrays: matrix product, convolution, pooling, normalisation.
+
+    from kernels import matmul, conv2d_forward, conv2d_grad_input, conv2d_grad_weight
+
+Knows nothing of tensors or gradients. README.md explains how the kernels work; `kernels.reference` has the same
+functions in the plainest NumPy. Nothing is compiled before it is first called.
+"""
+
+from kernels.buffers import empty, empty_like, empty_nhwc, trim, zeros
+from kernels.cache import cache_info, registered, warmup
+from kernels.conv import (
+    conv2d_forward,
+    conv2d_grad_input,
+    conv2d_grad_weight,
+    set_winograd,
+    winograd_enabled,
+)
+from kernels.elementwise import (
+    accumulate,
+    adam_update,
+    add,
+    mask_scale,
+    relu_forward,
+    sgd_update,
+)
+from kernels.matmul import matmul
+from kernels.norm import batch_norm_backward, batch_norm_forward, channel_affine
+from kernels.parallel import get_num_threads, set_num_threads, threading_layer
+from kernels.pool import (
+    avg_pool2d_forward,
+    avg_pool2d_grad_input,
+    gather_planes,
+    max_pool2d_forward,
+    scatter_add_planes,
+)
+
+__all__ = [
+    "accumulate",
+    "adam_update",
+    "add",
+    "avg_pool2d_forward",
+    "avg_pool2d_grad_input",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "cache_info",
+    "channel_affine",
+    "conv2d_forward",
+    "conv2d_grad_input",
+    "conv2d_grad_weight",
+    "empty",
+    "empty_like",
+    "empty_nhwc",
+    "gather_planes",
+    "get_num_threads",
+    "mask_scale",
+    "matmul",
+    "max_pool2d_forward",
+    "registered",
+    "relu_forward",
+    "scatter_add_planes",
+    "set_num_threads",
+    "set_winograd",
+    "sgd_update",
+    "threading_layer",
+    "trim",
+    "warmup",
+    "winograd_enabled",
+    "zeros",
+]

@@ -4,20 +4,28 @@
     mask_scale     out = x * scale where mask, else 0
     add            out = a + b
     accumulate     target += value
+    sgd_update     one optimizer step, in place
+    adam_update    likewise
 
-Any shapes, any strides, and the arrays of one call have equal shapes. Nothing here depends on the order of
-the axes, so arrays that are dense and have the same order of axes in memory (both channels last, both
-row-major, ...) are treated as flat memory. That is the fast path: float32, FLAT_MINIMUM elements or more.
-Everything else takes the NumPy lines beside it: other dtypes, small arrays (NumPy is done before a kernel
-has started), and arrays of different or gappy layouts. Both paths give the same bits.
+Any shapes, any strides, and the arrays of one call have equal shapes. Nothing here depends on the
+order of the axes, so arrays that are dense and have the same order of axes in memory (both
+channels last, both row-major, ...) are treated as flat memory. That is the fast path: float32,
+FLAT_MINIMUM elements or more. Everything else takes the NumPy lines beside it: other dtypes, small
+arrays (NumPy is done before a kernel has started), and arrays of different or gappy layouts. Both
+paths give the same bits, except that the optimizer kernels round less often (a * b + c in one
+rounding where the processor can).
 
-A result is laid out like the first array argument that is dense, else in the axis order of the first.
+A result is laid out like the first array argument that is dense, else in the axis order of the
+first.
 
-LLVM vectorises the plain loops below (with one check that the arrays do not overlap). At (128, 16, 32, 32)
-on two threads: relu 0.85 of PyTorch's time although it also writes the mask, add 0.95, mask_scale 0.8.
+LLVM vectorises the plain loops below (with one check that the arrays do not overlap). At (128, 16,
+32, 32) on two threads: relu 0.85 of PyTorch's time although it also writes the mask, add 0.95,
+mask_scale 0.8.
 """
 
+import math
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -34,7 +42,7 @@ FLAT_MINIMUM = 1 << 16
 """Elements from which a kernel beats NumPy."""
 
 
-# ----------------------------------------------------------------------------------------- memory layout
+# ------------------------------------------------------------------------------------ memory layout
 
 
 def _axis_order(array: Array) -> list[int]:
@@ -42,7 +50,9 @@ def _axis_order(array: Array) -> list[int]:
     if array.flags.c_contiguous:
         return list(range(array.ndim))
     distances = [-abs(stride) for stride in array.strides]
-    return sorted(range(array.ndim), key=distances.__getitem__)  # stable: equal ones keep their order
+    return sorted(
+        range(array.ndim), key=distances.__getitem__
+    )  # stable: equal ones keep their order
 
 
 def _dense(array: Array, order: Sequence[int]) -> bool:
@@ -61,16 +71,33 @@ def _result_order(*arrays: Array) -> list[int]:
 
 def _empty(shape: Sequence[int], order: Sequence[int], dtype: DTypeLike) -> Array:
     memory = empty([shape[axis] for axis in order], dtype)
-    return memory.transpose(sorted(range(len(order)), key=order.__getitem__))
+    inverse = [0] * len(order)
+    for place, axis in enumerate(order):
+        inverse[axis] = place
+    return memory.transpose(inverse)
 
 
 def _flat(order: Sequence[int], *arrays: Array) -> bool:
-    """True if the arrays may be treated as flat memory of the same order, and are worth a kernel."""
+    """True if the arrays are flat memory of the same order of axes, and worth a kernel."""
     return arrays[0].size >= FLAT_MINIMUM and all(_dense(array, order) for array in arrays)
 
 
 def _float32(*arrays: Array) -> bool:
     return all(array.dtype == np.float32 for array in arrays)
+
+
+def _flat_in_place(op: str, targets: Sequence[Array], value: Array) -> bool:
+    """True if a kernel may write to the targets. Arrays that overlap are left to NumPy, which
+    computes as if the value had been copied before."""
+    for target in targets:
+        if not target.flags.writeable:
+            raise ValueError(f"{op}: an array that would be written in place is read-only")
+    arrays = (*targets, value)
+    return (
+        _float32(*arrays)
+        and _flat(_axis_order(value), *arrays)
+        and not any(np.may_share_memory(a, b) for a, b in combinations(arrays, 2))
+    )
 
 
 def _check_shapes(op: str, **arrays: Array) -> None:
@@ -80,7 +107,7 @@ def _check_shapes(op: str, **arrays: Array) -> None:
         raise ValueError(f"{op}: the arrays must have the same shape, got {found}")
 
 
-# ---------------------------------------------------------------------------------------------- kernels
+# ------------------------------------------------------------------------------------------ kernels
 
 
 @kernel()
@@ -117,13 +144,44 @@ def _accumulate(ints, floats, task, tasks):
         target[i] += value[i]
 
 
-# -------------------------------------------------------------------------------------------- functions
+@kernel()
+def _sgd(ints, floats, task, tasks):
+    param, grad, velocity = float32_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
+    n, nesterov = ints[3], ints[4] != 0
+    lr, momentum = np.float32(floats[0]), np.float32(floats[1])
+    fresh, decay = np.float32(floats[2]), np.float32(floats[3])
+    for i in range(share(n, task, tasks), share(n, task + 1, tasks)):
+        g = grad[i] + decay * param[i]
+        v = momentum * velocity[i] + fresh * g
+        velocity[i] = v
+        param[i] -= lr * (g + momentum * v if nesterov else v)
+
+
+@kernel()
+def _adam(ints, floats, task, tasks):
+    param, grad = float32_at(ints[0]), float32_at(ints[1])
+    first, second, n = float32_at(ints[2]), float32_at(ints[3]), ints[4]
+    step_size, root, eps = np.float32(floats[0]), np.float32(floats[1]), np.float32(floats[2])
+    b1, b2 = np.float32(floats[3]), np.float32(floats[4])
+    rest1, rest2 = np.float32(1 - floats[3]), np.float32(1 - floats[4])
+    shrink, decay = np.float32(floats[5]), np.float32(floats[6])
+    for i in range(share(n, task, tasks), share(n, task + 1, tasks)):
+        p = param[i] * shrink
+        g = grad[i] + decay * p
+        m = b1 * first[i] + rest1 * g
+        v = b2 * second[i] + rest2 * (g * g)
+        first[i] = m
+        second[i] = v
+        param[i] = p - step_size * (m / (np.sqrt(v) / root + eps))
+
+
+# ---------------------------------------------------------------------------------------- functions
 
 
 def relu_forward(x: Array) -> tuple[Array, Array]:
     """(out, passes): x where it is not negative, else 0, and the boolean array that says where.
 
-    A NaN is not negative: it stays. passes is true at exactly 0 (derivative 1 there, where PyTorch has 0).
+    A NaN is not negative: it stays. passes is true at exactly 0: derivative 1 there (PyTorch: 0).
     """
     order = _result_order(x)
     out, passes = _empty(x.shape, order, x.dtype), _empty(x.shape, order, np.bool_)
@@ -171,19 +229,88 @@ def add(a: Array, b: Array) -> Array:
 def accumulate(target: Array, value: Array) -> None:
     """target += value, in place.
 
-    Raises ValueError if the shapes differ or target is read-only, TypeError if target's dtype cannot hold
-    the sum.
+    Raises ValueError if the shapes differ or target is read-only, TypeError if the dtype of target
+    cannot hold the sum.
     """
     _check_shapes("accumulate", target=target, value=value)
-    if not target.flags.writeable:
-        raise ValueError("accumulate: target is read-only")
-    order = _axis_order(target)
-    # Arrays that overlap are left to NumPy, which adds as if the value had been copied before.
-    if (
-        _float32(target, value)
-        and _flat(order, target, value)
-        and not np.may_share_memory(target, value)
-    ):
+    if _flat_in_place("accumulate", (target,), value):
         launch(_accumulate, (target, value, target.size))
     else:
         np.add(target, value, out=target, casting="same_kind")
+
+
+def sgd_update(
+    param: Array,
+    grad: Array,
+    momentum_buffer: Array | None,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """One step of SGD; param and momentum_buffer (v) are changed in place:
+
+        g = grad + weight_decay * param
+        v = momentum * v + (1 - dampening) * g
+        param -= lr * (g + momentum * v if nesterov else v)     (lr * g without a buffer)
+
+    PyTorch's formula. Its first step sets v = g: pass a buffer of zeros and dampening 0 then.
+    Raises ValueError if the shapes differ or an array to be changed is read-only.
+    """
+    buffers = () if momentum_buffer is None else (momentum_buffer,)
+    velocity = param if momentum_buffer is None else momentum_buffer
+    _check_shapes("sgd_update", param=param, grad=grad, momentum_buffer=velocity)
+    lr, momentum, decay = float(lr), float(momentum), float(weight_decay)
+    fresh = 1 - float(dampening)
+    if _flat_in_place("sgd_update", (param, *buffers), grad) and buffers:
+        numbers = (lr, momentum, fresh, decay)
+        launch(_sgd, (param, grad, velocity, param.size, int(nesterov)), numbers)
+        return
+    g = grad + decay * param if decay else grad
+    for v in buffers:
+        v *= momentum
+        v += fresh * g
+        g = g + momentum * v if nesterov else v
+    param -= lr * g
+
+
+def adam_update(
+    param: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """Step 1, 2, ... of Adam, or of AdamW if decoupled; all arrays but grad are changed in place:
+
+        g = grad + weight_decay * param         (AdamW: param *= 1 - lr * weight_decay and g = grad)
+        exp_avg = b1 * exp_avg + (1 - b1) * g
+        exp_avg_sq = b2 * exp_avg_sq + (1 - b2) * g^2
+        param -= lr / (1 - b1^step) * exp_avg / (sqrt(exp_avg_sq / (1 - b2^step)) + eps)
+
+    Kingma & Ba 2015, arXiv:1412.6980; Loshchilov & Hutter 2019, arXiv:1711.05101; as in PyTorch.
+    Raises ValueError if the shapes differ or an array to be changed is read-only.
+    """
+    _check_shapes("adam_update", param=param, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
+    b1, b2, lr, eps = float(betas[0]), float(betas[1]), float(lr), float(eps)
+    step_size, root = lr / (1 - b1**step), math.sqrt(1 - b2**step)
+    shrink, decay = 1.0, float(weight_decay)
+    if decoupled:
+        shrink, decay = 1 - lr * decay, 0.0
+    if _flat_in_place("adam_update", (param, exp_avg, exp_avg_sq), grad):
+        numbers = (step_size, root, eps, b1, b2, shrink, decay)
+        launch(_adam, (param, grad, exp_avg, exp_avg_sq, param.size), numbers)
+        return
+    param *= shrink
+    g = grad + decay * param if decay else grad
+    exp_avg *= b1
+    exp_avg += (1 - b1) * g
+    exp_avg_sq *= b2
+    exp_avg_sq += (1 - b2) * (g * g)
+    param -= step_size * (exp_avg / (np.sqrt(exp_avg_sq) / root + eps))

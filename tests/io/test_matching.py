@@ -29,7 +29,8 @@ def test_everything_matches():
     loaded = arrays(MODEL)
     report = match_weights(MODEL, loaded, source="w.pth")
     assert list(report.matched) == list(MODEL)
-    assert not (report.missing or report.unexpected or report.replaced or report.mismatched)
+    assert [report.missing, report.unexpected] == [(), ()]
+    assert [report.replaced, report.mismatched] == [{}, {}]
     assert report.share == 1.0
     assert report.numbers == 16 * 27 + 32 + 1 + 170
     assert report.select(loaded)["fc.bias"] is loaded["fc.bias"]
@@ -110,7 +111,9 @@ def test_refusal_names_both_sides():
     assert "only the file has features.0.weight" in message
     assert "and 5 more" in message
     wider = {n: tuple(2 * d for d in s) for n, s in MODEL.items()}
-    with pytest.raises(WeightsError, match=r"conv1.weight is \(32, 6, 6, 6\) in the file and \(16, 3"):
+    with pytest.raises(
+        WeightsError, match=r"conv1.weight is \(32, 6, 6, 6\) in the file and \(16, 3"
+    ):
         match_weights(MODEL, arrays(wider))
 
 

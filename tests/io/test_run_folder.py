@@ -18,7 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_new_run(tmp_path):
     with RunFolder(tmp_path / "runs" / "Namen mit 猫") as run:
-        args = {"lr": 0.1, "classes": ["Katze", "猫"], "freeze": None, "steps": 10**12, "flag": True}
+        args = {
+            "lr": 0.1,
+            "classes": ["Katze", "猫"],
+            "freeze": None,
+            "steps": 10**12,
+            "flag": True,
+        }
         run.write_args(args)
         assert run.read_args() == args
         assert list(run.read_args()) == list(args)
@@ -39,12 +45,12 @@ def test_summary_is_rewritten_on_resume(tmp_path):
         for e in range(5):
             run.write_summary(history[: e + 1])
     with RunFolder(path, resume=True) as run:
-        run.write_summary([*history[:3], {"epoch": 3, "loss": 0.125, "note": "a,b\n\"c\" 猫"}])
+        run.write_summary([*history[:3], {"epoch": 3, "loss": 0.125, "note": 'a,b\n"c" 猫'}])
         with open(run.summary_path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
         assert [float(row["loss"]) for row in rows] == [1, 1 / 2, 1 / 3, 0.125]
-        assert [row["note"] for row in rows] == ["", "", "", "a,b\n\"c\" 猫"]
+        assert [row["note"] for row in rows] == ["", "", "", 'a,b\n"c" 猫']
         run.write_summary([])
 
 
@@ -87,7 +93,9 @@ def test_places_that_cannot_be_folders(tmp_path):
         RunFolder(tmp_path / "run")
 
 
-@pytest.mark.parametrize("text", ["", "- a\n", "{", "!!python/object:os.system {}", "\x00", "[" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "- a\n", "{", "!!python/object:os.system {}", "\x00", "[" * 5000]
+)
 def test_damaged_args(tmp_path, text):
     with RunFolder(tmp_path) as run:
         run.args_path.write_text(text)
@@ -129,7 +137,7 @@ OTHER = """
 
 def start(path: Path) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(OTHER), str(path)],
+        [sys.executable, "-P", "-c", textwrap.dedent(OTHER), str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -161,18 +169,23 @@ def test_two_processes(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path):
     run = RunFolder(tmp_path)
-    read_end, write_end = os.pipe()
+    ready_read, ready_write = os.pipe()
+    done_read, done_write = os.pipe()
     child = os.fork()
-    if child == 0:  # waits until the parent has looked
-        os.close(write_end)
-        os.read(read_end, 1)
+    if child == 0:  # lives on until the parent has looked
+        os.close(done_write)
+        os.write(ready_write, b"x")
+        os.read(done_read, 1)
         os._exit(0)
-    os.close(read_end)
+    os.close(done_read)
+    os.read(ready_read, 1)
     try:
         with pytest.raises(RunFolderError, match="in use"):
             RunFolder(tmp_path)  # the child let go of its copy only
         run.close()
         RunFolder(tmp_path).close()
     finally:
-        os.close(write_end)
+        os.close(done_write)
         os.waitpid(child, 0)
+        os.close(ready_read)
+        os.close(ready_write)

@@ -84,7 +84,9 @@ def test_bfloat16_becomes_float32_exactly(tmp_path, order):
 
 
 def test_legacy_numbers_are_little_endian_whatever_the_machine_said(tmp_path):
-    root = hand.program({"w": hand.tensor(hand.storage("0", 2, "FloatStorage", None), 0, (2,), (1,))})
+    root = hand.program(
+        {"w": hand.tensor(hand.storage("0", 2, "FloatStorage", None), 0, (2,), (1,))}
+    )
     content = hand.legacy_file(root, {"0": (2, np.array([1, 2], "<f4").tobytes())})
     big = content.replace(b"little_endian\x88", b"little_endian\x89")
     assert big != content
@@ -107,7 +109,10 @@ def test_older_ways_to_write_the_same(tmp_path):
     stored = hand.storage("0", 4, "FloatStorage", None)
     plain = hand.call(hand.name("torch._utils", "_rebuild_tensor"), stored, 0, (2, 2), (2, 1))
     parameter = hand.call(
-        hand.name("torch._utils", "_rebuild_parameter"), hand.tensor(stored, 2, (2,), (1,)), True, None
+        hand.name("torch._utils", "_rebuild_parameter"),
+        hand.tensor(stored, 2, (2,), (1,)),
+        True,
+        None,
     )
     pairs = [[hand.Raw(b"U\x01a"), plain], [hand.Raw(b"U\x01b"), parameter]]
     root = hand.program(hand.call(hand.name("collections", "OrderedDict"), pairs))
@@ -118,7 +123,9 @@ def test_older_ways_to_write_the_same(tmp_path):
 
 def test_settings_beside_the_weights_are_ignored(tmp_path):
     """argparse.Namespace, NumPy scalars, counters, devices: as scripts save them."""
-    namespace = hand.Raw(hand.name("argparse", "Namespace") + b")\x81" + hand.code({"lr": 1}) + b"b")
+    namespace = hand.Raw(
+        hand.name("argparse", "Namespace") + b")\x81" + hand.code({"lr": 1}) + b"b"
+    )
     dtype = hand.call(hand.name("numpy", "dtype"), "f8", False, True)
     scalar = hand.call(hand.name("numpy._core.multiarray", "scalar"), dtype, "raw")
     weights = {"w": hand.tensor(hand.storage("0", 1), 0, (1,), (1,))}
@@ -143,7 +150,7 @@ def test_settings_beside_the_weights_are_ignored(tmp_path):
 def checkpoint(tmp_path: Path, **entries: object) -> Path:
     number = struct.pack("<f", 1.0)
     return write(
-        tmp_path, hand.zip_file(hand.program(entries), {k: (1, number) for k in "0123"}), "c.pt"
+        tmp_path, hand.zip_file(hand.program(entries), dict.fromkeys("0123", (1, number))), "c.pt"
     )
 
 
@@ -156,6 +163,8 @@ def one(key: str) -> hand.Raw:
     [
         ({"a.weight": 0, "_extra": "text"}, ["a.weight"]),
         ({"loss": 0, "model": {"b": 1}}, ["b"]),
+        ({"loss": 0, "backbone": {"b": 1}}, ["b"]),
+        ({"fc.weight": 0, "extra": {"b": 1}}, ["fc.weight"]),
         ({"ema": {"b": 1}, "model": {"a": 0}}, ["a"]),
         ({"model": {"type": "ResNet"}, "ema": {"b": 1}}, ["b"]),
         ({"checkpoint": {"state_dict": {"module.model.a": 0, "module.model.b": 1}}}, ["a", "b"]),
@@ -179,7 +188,7 @@ def test_choosing_among_several_sets(tmp_path):
     with pytest.raises(WeightsError, match=r"several sets of weights \('actor', 'critic'\).*key="):
         load_weights(path)
     assert list(load_weights(path, key="critic")) == ["c"]
-    with pytest.raises(WeightsError, match="no state_dict under ema; it has 'actor', 'critic'"):
+    with pytest.raises(WeightsError, match=r"no state_dict under ema; it has 'actor', 'critic'"):
         load_weights(path, key="ema")
 
 
@@ -221,15 +230,28 @@ def test_other_files_of_torch_are_named(tmp_path):
         archive.writestr("net/constants.pkl", hand.program(()))
     with pytest.raises(WeightsError, match="TorchScript program"):
         load_weights(write(tmp_path, buffer.getvalue()))
-    with pytest.raises(WeightsError, match="none that torch.save wrote"):
+    with pytest.raises(WeightsError, match=r"none that torch\.save wrote"):
         load_weights(write(tmp_path, hand.program({"w": 1})))
-    with pytest.raises(WeightsError, match="float8_e4m3fn"):
-        root = hand.program({"w": hand.call(
-            hand.name("torch._utils", "_rebuild_tensor_v3"),
-            hand.Raw(hand.code(("storage", hand.name("torch.storage", "UntypedStorage"), "0", "cpu", 1))
-                     + b"Q"),
-            0, (1,), (1,), False, None, hand.name("torch", "float8_e4m3fn"))})  # fmt: skip
-        load_weights(write(tmp_path, hand.zip_file(root, {"0": (1, b"x")})))
+
+
+def untyped(tmp_path: Path, kind: str, offset: int, size: int) -> Path:
+    """A tensor as PyTorch writes types that have no storage class: over 6 untyped bytes."""
+    untyped = hand.name("torch.storage", "UntypedStorage")
+    stored = hand.Raw(hand.code(("storage", untyped, "0", "cpu", 6)) + b"Q")
+    rebuild = hand.name("torch._utils", "_rebuild_tensor_v3")
+    weight = hand.call(
+        rebuild, stored, offset, (size,), (1,), False, None, hand.name("torch", kind)
+    )
+    return write(tmp_path, hand.zip_file(hand.program({"w": weight}), {"0": (6, bytes(range(6)))}))
+
+
+def test_types_without_a_storage_class(tmp_path):
+    found = load_weights(untyped(tmp_path, "uint16", 1, 2))
+    assert_same(found, {"w": np.array([0x0302, 0x0504], np.uint16)})
+    with pytest.raises(WeightsError, match="reaches number 3 of storage 0, which has 3"):
+        load_weights(untyped(tmp_path, "uint16", 1, 3))
+    with pytest.raises(WeightsError, match=r"torch\.float8_e4m3fn numbers"):
+        load_weights(untyped(tmp_path, "float8_e4m3fn", 0, 6))
 
 
 def test_published_resnet20():

@@ -223,6 +223,7 @@ def test_every_truncation(tmp_path, kind):
             load_weights(write(tmp_path, SAMPLES[kind][:length], "f.safetensors"))
 
 
+@pytest.mark.filterwarnings("ignore:Reading `.npy` or `.npz` file required:UserWarning")
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     kind=st.sampled_from(sorted(SAMPLES)),

@@ -54,6 +54,7 @@ def test_names_in_order_of_registration():
         "rest",
         "rest.0",
     ]
+    assert {"first", "scale", "steps", "forward"} <= set(dir(net))
     assert len(list(net.modules())) == 8
     assert len(list(net.parameters(recurse=False))) == 1
     assert all(isinstance(p, nn.Parameter) and p.requires_grad for p in net.parameters())

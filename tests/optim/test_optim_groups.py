@@ -10,7 +10,7 @@ from tinygrad_ft import nn, optim
 
 MAKERS = [
     lambda params: optim.SGD(params, lr=0.1, momentum=0.9),
-    lambda params: optim.Adam(params, lr=0.1, amsgrad=True),
+    lambda params: optim.Adam(params, lr=0.1, weight_decay=0.1),
     lambda params: optim.AdamW(params, lr=0.1),
 ]
 

@@ -7,7 +7,6 @@ import pytest
 
 import tinygrad_ft as tg
 from tinygrad_ft import optim
-from tinygrad_ft.optim.optimizer import CHUNK, chunks
 
 STEPS = 20
 SHAPES = [(4, 3), (5,), (2, 3, 2, 2), ()]
@@ -25,7 +24,7 @@ ADAM_OPTIONS = [
     {},
     {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-3},
     {"lr": 0.05, "weight_decay": 0.1},
-    {"lr": 0.05, "amsgrad": True, "maximize": True},
+    {"lr": 0.05, "weight_decay": 0.1, "maximize": True},
 ]
 
 
@@ -39,17 +38,16 @@ def sgd_reference(p, grads, lr=1e-3, momentum=0, dampening=0, weight_decay=0, ne
 
 
 def adam_reference(
-    p, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, decoupled=False
+    p, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, decoupled=False
 ):
-    m = v = top = 0
+    m = v = 0
     for t, grad in enumerate(grads, start=1):
         if decoupled:
             p = p - lr * weight_decay * p
         g = grad if decoupled else grad + weight_decay * p
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g**2
-        top = np.maximum(top, v)
-        v_hat = (top if amsgrad else v) / (1 - betas[1] ** t)
+        v_hat = v / (1 - betas[1] ** t)
         p = p - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v_hat) + eps)
     return p
 
@@ -142,26 +140,14 @@ def test_memory_order_of_gradients_does_not_matter(name):
     assert (turned == grads).all()  # gradients are read only
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam"])
-def test_arrays_larger_than_a_chunk(name):
-    options = {"lr": 0.1, "momentum": 0.9} if name == "SGD" else {"lr": 0.1}
+@pytest.mark.parametrize("name, options", CASES)
+def test_large_arrays_take_the_kernel_to_the_same_result(name, options):
     rng = np.random.default_rng(0)
-    start = rng.standard_normal((7, CHUNK // 3 + 1)).astype(np.float32)
-    grads = rng.standard_normal((2, *start.shape)).astype(np.float32)
+    start = rng.standard_normal((7, 20_001)).astype(np.float32)
+    grads = rng.standard_normal((3, *start.shape)).astype(np.float32)
     out, _ = run(name, options, start, grads)
     by_row = [run(name, options, start[i], grads[:, i])[0] for i in range(7)]
-    np.testing.assert_array_equal(out, np.stack(by_row))
-
-
-@pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0), (10, CHUNK), (2 * CHUNK,), (3, 5)])
-def test_chunks_cover_every_element_once(shape):
-    array = np.zeros(shape)
-    pieces = list(chunks(array, array))
-    for piece, same in pieces:
-        assert piece.shape == same.shape
-        assert piece.size <= max(CHUNK, array.size // max(1, array.shape[0] if shape else 1))
-        piece += 1
-    assert (array == 1).all()
+    np.testing.assert_allclose(out, np.stack(by_row), rtol=1e-4, atol=1e-6)
 
 
 def test_parameters_without_gradient_are_skipped():

@@ -134,7 +134,7 @@ class ImageCache:
                     shape = chunk.images.shape[1:]
                     self._check_room(total * int(np.prod(shape)))
                     _write_header(file, (total, *shape))
-                pixels = np.ascontiguousarray(chunk.images)
+                pixels = np.ascontiguousarray(chunk.images).data
                 digest.update(pixels)
                 file.write(pixels)
                 targets.append(chunk.targets)

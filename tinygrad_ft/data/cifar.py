@@ -12,6 +12,7 @@ import os
 import tarfile
 import zlib
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -91,12 +92,12 @@ class _CIFAR(ArrayDataset):
 
     @classmethod
     def recognise(cls, root: Path) -> bool:
-        """Whether `root` looks like this data set; reads no further than the first known name."""
+        """Whether `root` looks like this data set, by the first names in it."""
         if root.is_dir():
             return cls._find(root) is not None
         try:
             with tarfile.open(root, "r|*") as archive:
-                for member in archive:
+                for member in islice(archive, 8):
                     if PurePosixPath(member.name).parts[:1] in [(v.folder,) for v in cls.versions]:
                         return True
         except (tarfile.TarError, OSError, EOFError, zlib.error):
@@ -108,10 +109,8 @@ class _CIFAR(ArrayDataset):
         """The extracted folder or the archive at or in folder `root`."""
         for version in cls.versions:
             for folder in (root, root / version.folder):
-                if (folder / version.meta).is_file() and (
-                    folder.name == version.folder
-                    or all((folder / name).is_file() for name in version.test)
-                ):
+                named = folder.name == version.folder and folder.is_dir()
+                if named or all((folder / name).is_file() for name in version.files(train=False)):
                     return folder
         return next((root / name for name in cls.archives if (root / name).is_file()), None)
 

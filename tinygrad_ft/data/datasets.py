@@ -61,7 +61,7 @@ def content_fingerprint(images: np.ndarray, targets: np.ndarray, classes: Sequen
     """A hash of every pixel, label and class name; 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
     for start in range(0, len(images), 4096):
-        digest.update(np.ascontiguousarray(images[start : start + 4096]))
+        digest.update(np.ascontiguousarray(images[start : start + 4096]).data)
     return close_fingerprint(digest, images.shape, targets, classes)
 
 
@@ -69,7 +69,7 @@ def close_fingerprint(
     digest: Any, shape: Sequence[int], targets: np.ndarray, classes: Sequence[str]
 ) -> str:
     """Finish a hash that has seen all pixels."""
-    digest.update(np.ascontiguousarray(targets, dtype="<i8"))
+    digest.update(targets.astype("<i8").tobytes())
     digest.update(repr((tuple(int(n) for n in shape), list(classes))).encode())
     return str(digest.hexdigest())
 
@@ -158,7 +158,7 @@ class Subset:
     @cached_property
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(self.dataset.fingerprint.encode(), digest_size=16)
-        digest.update(self.indices.astype("<i8"))
+        digest.update(self.indices.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_ft.data.cifar import CIFAR10, CIFAR100
-from tinygrad_ft.data.datasets import ArrayDataset, Dataset
+from tinygrad_ft.data.datasets import Dataset
 from tinygrad_ft.data.decode import Mode
 from tinygrad_ft.data.errors import DataError, shown
 from tinygrad_ft.data.folder import ImageFolder
@@ -22,10 +22,11 @@ UNDERSTOOD = (
     "family's IDX files"
 )
 
-Reader = type[ImageFolder] | type[CIFAR10] | type[CIFAR100] | type[MNISTFamily]
+Reader = type[CIFAR10] | type[CIFAR100] | type[MNISTFamily]
 
 
-def _reader(path: Path) -> Reader:
+def _reader(path: Path) -> Reader | None:
+    """The reader for what lies at `path`; None for a folder of images, which is the rest."""
     if not path.exists():
         raise DataError(f"{shown(path)} does not exist. What can be opened: {UNDERSTOOD}")
     if path.is_file():
@@ -38,7 +39,7 @@ def _reader(path: Path) -> Reader:
                 if reader.recognise(path):
                     return reader
         elif path.suffix.lower() == ".zip":
-            return ImageFolder
+            return None
         raise DataError(f"{shown(path)} is not understood. What can be opened: {UNDERSTOOD}")
     for reader in (CIFAR10, CIFAR100):
         if reader.recognise(path):
@@ -49,13 +50,13 @@ def _reader(path: Path) -> Reader:
         for split in ("train", "t10k", "test")
     ):
         return MNISTFamily
-    return ImageFolder
+    return None
 
 
 def dataset_splits(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The splits that `open_dataset` can open at `path`; () for an image folder without splits."""
     path = Path(path)
-    return folder_splits(path) if _reader(path) is ImageFolder else ("train", "test")
+    return folder_splits(path) if _reader(path) is None else ("train", "test")
 
 
 def open_dataset(
@@ -76,12 +77,11 @@ def open_dataset(
     """
     path = Path(path)
     reader = _reader(path)
-    if reader is ImageFolder:
+    if reader is None:
         return ImageFolder(path, split, size=size, mode=mode, classes=classes, **folder_options)
     if split not in ("train", "test"):
         raise DataError(f"{shown(path)} has the splits train and test, not {split}")
     dataset = reader(path, train=split == "train")
-    assert isinstance(dataset, ArrayDataset)
     _, height, width, channels = dataset.images.shape
     if size is not None and (height, width) != (size, size):
         raise DataError(

@@ -84,7 +84,8 @@ def _enlarge(counts: np.ndarray, size: int) -> np.ndarray:
     grey = np.rint(counts * (255 / 16)).astype(np.uint8)
     out = np.empty((len(grey), size, size, 1), dtype=np.uint8)
     for image, target in zip(grey, out, strict=True):
-        target[..., 0] = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+        resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+        target[..., 0] = np.asarray(resized)
     return out
 
 
@@ -96,7 +97,7 @@ def _masks(classes: str) -> np.ndarray:
         font = ImageFont.truetype(str(_font_folder() / f"{face}.ttf"), 96)
         for c, character in enumerate(classes):
             for t, image in enumerate(_thicknesses(character, font, filters)):
-                out[c, f, t] = image
+                out[c, f, t] = np.asarray(image)
     return out
 
 

@@ -215,7 +215,7 @@ class ImageFolder:
             return self._fingerprint
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.classes, self.size, self.mode)).encode())
-        digest.update(self.targets.astype("<i8"))
+        digest.update(self.targets.astype("<i8").tobytes())
         for name, size in zip(self.names, self._sizes, strict=True):
             digest.update(f"{name}\0{size}\0".encode("utf-8", "backslashreplace"))
         return digest.hexdigest()

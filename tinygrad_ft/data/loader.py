@@ -20,7 +20,7 @@ Collate = Callable[[np.ndarray, np.ndarray], Any]
 
 def to_tensors(images: np.ndarray, labels: np.ndarray) -> Any:
     """The default `collate_fn`: both arrays as Tensors."""
-    # imported here so that reading data does not load the engine
+    # imported here: nothing else in this package needs the engine
     from tinygrad_ft.tensor import Tensor
 
     return Tensor(images), Tensor(labels)

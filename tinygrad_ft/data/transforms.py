@@ -193,7 +193,8 @@ class Resize:
         for image, target in zip(images, out, strict=True):
             for c in range(channels):
                 plane = Image.fromarray(np.ascontiguousarray(image[..., c]))
-                target[..., c] = plane.resize((self.size, self.size), Image.Resampling.BILINEAR)
+                resized = plane.resize((self.size, self.size), Image.Resampling.BILINEAR)
+                target[..., c] = np.asarray(resized)
         return out
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from tinygrad_ft.io.errors import BadContentError, CheckpointError, WriteError, shown
@@ -39,12 +40,12 @@ def save_checkpoint(
         if not isinstance(name, str) or not isinstance(value, str):
             raise CheckpointError(f"{target} cannot keep metadata {name!r}: it must be a string")
     stored = {name: _storable(target, name, array) for name, array in tensors.items()}
-    content = save(stored, {**metadata, FORMAT_KEY: str(FORMAT_VERSION)})
-    if header_length(content) > MAX_HEADER_BYTES:
-        raise CheckpointError(
-            f"{target} cannot be written: names and metadata take {header_length(content)} bytes, "
-            f"and {MAX_HEADER_BYTES} can be read back"
-        )
+    try:
+        content = save(stored, {**metadata, FORMAT_KEY: str(FORMAT_VERSION)})
+    except (SafetensorError, UnicodeError) as problem:  # UnicodeError: half of a surrogate pair
+        raise CheckpointError(f"{target} cannot be written: {problem}") from problem
+    if header_length(content) > MAX_HEADER_BYTES:  # older libraries write what they cannot read
+        raise CheckpointError(f"{target} cannot be written: header too large")
     try:
         atomic_write(target, content)
     except WriteError as problem:

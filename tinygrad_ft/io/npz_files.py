@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -29,13 +30,7 @@ def read_npz(file: BinaryIO, file_size: int) -> dict[str, np.ndarray]:
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     name = shown(member.filename)
     with zip_faults(), archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-        else:
-            raise BadContentError(f"holds {name} in version {version} of NumPy's format")
+        shape, dtype = _read_header(file, name)
         if dtype.kind not in "biufc":
             raise BadContentError(
                 f"holds {name}, which is of {shown(str(dtype))} and no plain numbers"
@@ -47,3 +42,18 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
     with zip_faults(), archive.open(member) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+
+
+def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise BadContentError(f"holds {name} in version {version} of NumPy's format")
+    try:
+        shape, _, dtype = readers[version](file)
+    except (SyntaxError, tokenize.TokenError) as fault:  # NumPy reads the header as Python source
+        raise BadContentError(f"is damaged: the header of {name} makes no sense") from fault
+    return shape, dtype

@@ -32,7 +32,7 @@ def flatten_state(nested: object) -> tuple[dict[str, np.ndarray], str]:
     tensors: dict[str, np.ndarray] = {}
     encoded = _encode(nested, (), tensors)
     try:
-        return tensors, json.dumps(encoded, allow_nan=False, ensure_ascii=False)
+        return tensors, json.dumps(encoded, allow_nan=False)
     except ValueError as problem:  # an integer of thousands of digits, a value that contains itself
         raise CheckpointError(f"state cannot be kept: {problem}") from problem
 

@@ -17,7 +17,7 @@ WRAPPERS = (
 )  # fmt: skip
 # Put before every name by DataParallel, by Lightning and by torch.compile.
 PREFIXES = ("module.", "model.", "_orig_mod.")
-_NOT_WEIGHTS = ("optim", "sched", "scaler", "amp", "rng", "criterion", "loss", "args", "config")
+_NOT_WEIGHTS = ("optim", "sched", "scaler", "rng", "criterion", "loss", "args", "config")
 _MAX_DEPTH = 4
 
 
@@ -80,8 +80,6 @@ class _Search:
             for name, value in node.items()
             if isinstance(name, str) and isinstance(value, self._tensor_type)
         }
-        if own:
-            return own
         others = {
             name: found
             for name, value in node.items()
@@ -89,6 +87,9 @@ class _Search:
             and not any(word in name.lower() for word in _NOT_WEIGHTS)
             and (found := self.find(value, depth - 1))
         }  # fmt: skip
+        # Some checkpoints have single tensors (a loss, a temperature) beside the nested weights.
+        if own and (not others or any("." in name for name in own)):
+            return own
         if len(others) > 1:
             raise BadContentError(
                 f"holds several sets of weights ({_names(others)}); say which one with key="

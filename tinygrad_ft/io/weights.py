@@ -45,8 +45,8 @@ def load_weights(
     Read are PyTorch's files in zip and legacy layout (nothing in them is ever run), .safetensors
     and .npz. In nested PyTorch checkpoints the state_dict is found (`state_dict`, `model`, ...),
     plain weights before their moving average; values that are no tensors are left out. A prefix
-    that all names share (`module.`, `model.`, `_orig_mod.`) is stripped. Of a training checkpoint
-    of this project, the model's weights are returned.
+    that all names share (`module.`, `model.`, `_orig_mod.`) is stripped. Of this project's own
+    checkpoints, the model's weights are returned under exactly their names.
 
     dtype: type of all real floats, float16, bfloat16 and float64 included; None keeps the file's
         (bfloat16 becomes float32 in any case). Integers and booleans stay as they are.
@@ -56,7 +56,7 @@ def load_weights(
     source = Path(path)
     with _named_errors(source), open(source, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        tensors = strip_prefixes(_read(source, file, size, key))
+        tensors = _read(source, file, size, key)
         return convert_floats(tensors, dtype) if dtype is not None else tensors
 
 
@@ -75,17 +75,18 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 def _read(path: Path, file: BinaryIO, size: int, key: str | None) -> dict[str, np.ndarray]:
     kind = _kind(path, file)
     if kind == "torch zip":
-        return read_torch_zip(file, size, key)
+        return strip_prefixes(read_torch_zip(file, size, key))
     if kind == "torch legacy":
-        return read_torch_legacy(file, size, key)
+        return strip_prefixes(read_torch_legacy(file, size, key))
     if key is not None:
         raise BadContentError(
             "has no entries to choose from with key=: it is no PyTorch checkpoint"
         )
     if kind == "npz":
-        return read_npz(file, size)
+        return strip_prefixes(read_npz(file, size))
     tensors, metadata = read_safetensors(path)
-    return _model_part(tensors) if FORMAT_KEY in metadata else tensors
+    # In files of this project a prefix is part of the model's own names.
+    return _model_part(tensors) if FORMAT_KEY in metadata else strip_prefixes(tensors)
 
 
 def _kind(path: Path, file: BinaryIO) -> Literal["torch zip", "torch legacy", "npz", "safetensors"]:

@@ -1,10 +1,10 @@
 """ResNets for small images: section 4.2 of He et al. 2015 (arXiv 1512.03385), depth 6n + 2.
 
-A 3x3 stem, three stages of n blocks with ``width``, 2 ``width`` and 4 ``width`` channels, the last
+A 3x3 stem, three stages of n blocks with `width`, 2 `width` and 4 `width` channels, the last
 two halving height and width, global average pooling and one linear layer. Where the shape changes
 the shortcut has no parameters (option A of the paper): every second pixel, zeros for the new
-channels. Names in the state_dict are those of the published weights: ``conv1, bn1,
-layer{1..3}.{i}.conv{1,2}/bn{1,2}, linear``.
+channels. Names in the state_dict are those of the published weights: `conv1, bn1,
+layer{1..3}.{i}.conv{1,2}/bn{1,2}, linear`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CifarBlock(nn.Module):
 
 
 class CifarResNet(ImageClassifier):
-    """See the head of this file. ``zero_init_last`` starts every block as the identity (its last
+    """See the head of this file. `zero_init_last` starts every block as the identity (its last
     batch norm has weight 0; Goyal et al. 2017)."""
 
     classifier_name: ClassVar[str] = "linear"

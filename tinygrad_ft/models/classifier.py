@@ -1,5 +1,5 @@
-"""ImageClassifier: what every model shares: a body of stages, a pooled head, and how to change the
-head."""
+"""ImageClassifier: what every model shares: a body of stages, a pooled head that can be
+replaced."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tinygrad_ft.tensor import Tensor
 class ImageClassifier(nn.Module):
     """Images (N, in_chans, H, W) to logits (N, num_classes).
 
-    A subclass sets ``num_features``, ``input_size`` and its layers, the last a Linear under
-    ``classifier_name``, and writes ``forward_features``.
+    A subclass sets `num_features`, `input_size` and its layers, the last a Linear under
+    `classifier_name`, and writes `forward_features`.
 
-    ``config`` rebuilds the architecture: ``create_model(**model.config)``. It is set by the
-    functions in ``models`` and by ``create_model``; a model built from its class has none.
+    `config` rebuilds the architecture: `create_model(**model.config)`. It is set by the
+    functions in `models` and by `create_model`; a model built from its class has none.
     """
 
     #: attribute that holds the last layer
@@ -42,7 +42,7 @@ class ImageClassifier(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no forward_features(): define one")
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Feature map to logits (N, num_classes); with ``pre_logits`` to pooled features
+        """Feature map to logits (N, num_classes); with `pre_logits` to pooled features
         (N, num_features)."""
         x = F.adaptive_avg_pool2d(x, 1).flatten(1)
         if pre_logits:
@@ -54,11 +54,11 @@ class ImageClassifier(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     def get_classifier(self) -> nn.Module:
-        """The last layer: a Linear, or Identity for ``num_classes`` 0."""
+        """The last layer: a Linear, or Identity for `num_classes` 0."""
         return self.get_submodule(self.classifier_name)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the last layer by a new, freshly drawn one for ``num_classes`` classes; 0 classes
+        """Replace the last layer by a new, freshly drawn one for `num_classes` classes; 0 classes
         make the model return pooled features. Optimizers must be made after this."""
         if num_classes < 0:
             raise ValueError(
@@ -74,8 +74,11 @@ class ImageClassifier(nn.Module):
     def stage_modules(self) -> list[tuple[str, nn.Module]]:
         """The model in order, stem to head: ("stem", ...), the stages by name, and the classifier.
 
-        Together they hold every parameter once. To train only the last k: ``for _, stage in
-        model.stage_modules()[:-k]: nn.freeze(stage)``. The stem is a Sequential made for this list.
+        Together they hold every parameter once. The stem is a Sequential made for this list. To
+        train only the last k stages:
+
+            for _, stage in model.stage_modules()[:-k]:
+                nn.freeze(stage)
         """
         stem = nn.Sequential(*(self.get_submodule(name) for name in self.stem_names))
         names = (*self.stage_names, self.classifier_name)
@@ -83,7 +86,7 @@ class ImageClassifier(nn.Module):
 
 
 def init_weights(model: nn.Module, last_norms: Iterable[nn.BatchNorm2d]) -> None:
-    """He et al. 2015 as torchvision has it: N(0, 2 / fan_out) for every convolution, and weight 0 for
+    """He et al. 2015 as torchvision has it: N(0, 2 / fan_out) for every convolution; weight 0 for
     the given batch norms. The others keep weight 1 and bias 0, Linear keeps PyTorch's default."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

@@ -21,7 +21,7 @@ class ModelInfo(NamedTuple):
     summary: str
     #: (channels, height, width) the architecture was designed for
     input_size: tuple[int, int, int]
-    #: names and defaults of the options that ``create_model`` takes for it
+    #: names and defaults of the options that `create_model` takes for it
     options: dict[str, Any]
 
 
@@ -31,7 +31,7 @@ _factories: dict[str, Callable[..., ImageClassifier]] = {}
 
 def register(input_size: tuple[int, int, int]) -> Callable[[Callable[P, C]], Callable[P, C]]:
     """Decorator of a function that builds a model: lists it under the function's name and notes in
-    ``model.config`` how the model was built."""
+    `model.config` how the model was built."""
 
     def add(factory: Callable[P, C]) -> Callable[P, C]:
         name, signature = factory.__name__, inspect.signature(factory)
@@ -57,7 +57,7 @@ def register(input_size: tuple[int, int, int]) -> Callable[[Callable[P, C]], Cal
 
 
 def list_models() -> list[str]:
-    """The names ``create_model`` knows, smallest first within a family."""
+    """The names `create_model` knows, smallest first within a family."""
     return list(_factories)
 
 
@@ -71,7 +71,7 @@ def model_info(name: str) -> ModelInfo:
 
 
 def create_model(name: str, **options: Any) -> ImageClassifier:
-    """Build a model by name: ``create_model("resnet20", num_classes=10)``.
+    """Build a model by name: `create_model("resnet20", num_classes=10)`.
 
     Raises ValueError for an unknown name, TypeError for an option the model does not have.
     """

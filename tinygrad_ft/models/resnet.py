@@ -1,5 +1,5 @@
 """ResNet-18, -34 and -50 (He et al. 2015, arXiv 1512.03385) with torchvision's layers and
-state_dict names: ``conv1 bn1 layer{1..4}.{i}.conv{1,2,3}/bn{1,2,3}/downsample.{0,1} fc``.
+state_dict names: `conv1 bn1 layer{1..4}.{i}.conv{1,2,3}/bn{1,2,3}/downsample.{0,1} fc`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 down to ``planes`` channels, 3x3, 1x1 up to 4 ``planes``, and the shortcut. The stride
+    """1x1 down to `planes` channels, 3x3, 1x1 up to 4 `planes`, and the shortcut. The stride
     sits in the 3x3, as in torchvision ("v1.5"), not in the first 1x1 as in the paper."""
 
     expansion: ClassVar[int] = 4
@@ -72,11 +72,11 @@ Block = type[BasicBlock] | type[Bottleneck]
 
 
 class ResNet(ImageClassifier):
-    """A stem, four stages of ``layers[i]`` blocks with ``width`` 2^i planes, pooling and one linear
+    """A stem, four stages of `layers[i]` blocks with `width` 2^i planes, pooling and one linear
     layer.
 
-    The stem divides height and width by 4 (7x7 stride 2, then max pooling); with ``small_input`` it
-    is a 3x3 of stride 1 without pooling, for images of about 32 pixels. ``zero_init_last`` starts
+    The stem divides height and width by 4 (7x7 stride 2, then max pooling); with `small_input` it
+    is a 3x3 of stride 1 without pooling, for images of about 32 pixels. `zero_init_last` starts
     every block as its shortcut (its last batch norm has weight 0; Goyal et al. 2017).
     """
 

@@ -1,4 +1,4 @@
-"""Nonlinearities as layers; the formulas are with the functions of ``nn.functional``."""
+"""Nonlinearities as layers; the formulas are with the functions of `nn.functional`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Tanh(Module):
 
 
 class Softmax(Module):
-    """exp(x) / sum(exp(x)) along ``dim``."""
+    """exp(x) / sum(exp(x)) along `dim`."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Softmax(Module):
 
 
 class LogSoftmax(Module):
-    """log(softmax(x)) along ``dim``, computed without overflow."""
+    """log(softmax(x)) along `dim`, computed without overflow."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class LogSoftmax(Module):
 
 
 class Dropout(Module):
-    """In training, zero each value with probability ``p`` and scale the rest by 1 / (1 - p); in
+    """In training, zero each value with probability `p` and scale the rest by 1 / (1 - p); in
     evaluation, y = x."""
 
     def __init__(self, p: float = 0.5) -> None:

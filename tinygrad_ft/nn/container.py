@@ -40,7 +40,7 @@ class _Indexed(Module):
 
 
 class Sequential(_Indexed):
-    """Modules called one after the other: ``Sequential(a, b)(x) = b(a(x))``.
+    """Modules called one after the other: `Sequential(a, b)(x) = b(a(x))`.
 
     Takes modules, named by position, or one OrderedDict of names and modules.
     """
@@ -71,7 +71,7 @@ class Sequential(_Indexed):
 
 
 class ModuleList(_Indexed):
-    """A list of modules whose parameters are found; it has no ``forward``."""
+    """A list of modules whose parameters are found; it has no `forward`."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ class Conv2d(Module):
 
     weight (C_out, C_in / groups, kH, kW), bias (C_out,). Starts as PyTorch's: both from
     U(-1/sqrt(fan_in), 1/sqrt(fan_in)). Padding is with zeros; it may be "valid" or "same" as well
-    (see ``nn.functional.conv2d``).
+    (see `nn.functional.conv2d`).
     """
 
     weight: Parameter

@@ -11,10 +11,10 @@ M = TypeVar("M", bound=Module)
 
 
 def freeze(module: M) -> M:
-    """Stop everything in ``module`` from changing: its parameters get no gradient, and every batch
-    norm uses and keeps its running statistics, also after ``train()``.
+    """Stop everything in `module` from changing: its parameters get no gradient, and every batch
+    norm uses and keeps its running statistics, also after `train()`.
 
-    ``module.requires_grad_(False)`` alone does only the first half, as in PyTorch: in training mode
+    `module.requires_grad_(False)` alone does only the first half, as in PyTorch: in training mode
     the batch norms of a "frozen" backbone would still normalise by the batch and move their
     statistics, and the backbone would quietly become another one. Dropout is not touched.
 
@@ -24,7 +24,7 @@ def freeze(module: M) -> M:
 
 
 def unfreeze(module: M) -> M:
-    """Undo ``freeze``: all parameters get gradients, batch norms learn statistics in training
+    """Undo `freeze`: all parameters get gradients, batch norms learn statistics in training
     again."""
     return _set_frozen(module, False)
 

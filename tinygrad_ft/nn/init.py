@@ -4,7 +4,7 @@ fan_in = inputs that feed one output unit, fan_out = outputs that one input unit
 of shape (O, I, kH, kW) they are I kH kW and O kH kW.
 
 Sources: Glorot and Bengio 2010 (xavier), He et al. 2015, arXiv 1502.01852 (kaiming). Random numbers
-come from ``tinygrad_ft.random`` unless a ``generator`` is given.
+come from `tinygrad_ft.random` unless a `generator` is given.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ Rng = np.random.Generator | None
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor that keeps the spread of activations through a nonlinearity: linear, conv, sigmoid
-    1; tanh 5/3; relu sqrt(2); leaky_relu sqrt(2 / (1 + slope^2)), slope = ``param`` or 0.01; selu
-    3/4."""
+    """The factor that keeps the spread of activations through a nonlinearity:
+
+    linear, conv, sigmoid: 1;  tanh: 5/3;  relu: sqrt(2);  selu: 3/4;
+    leaky_relu: sqrt(2 / (1 + slope^2)) with slope = `param` or 0.01.
+    """
     if nonlinearity in ("linear", "conv1d", "conv2d", "conv3d", "sigmoid"):
         return 1.0
     if nonlinearity == "tanh":
@@ -124,7 +126,7 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: Rng = None,
 ) -> Tensor:
-    """U(-b, b) with b = gain sqrt(3 / fan); ``a`` is the negative slope of leaky_relu."""
+    """U(-b, b) with b = gain sqrt(3 / fan); `a` is the negative slope of leaky_relu."""
     bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
 
@@ -136,7 +138,7 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: Rng = None,
 ) -> Tensor:
-    """N(0, std^2) with std = gain / sqrt(fan); ``a`` is the negative slope of leaky_relu."""
+    """N(0, std^2) with std = gain / sqrt(fan); `a` is the negative slope of leaky_relu."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 

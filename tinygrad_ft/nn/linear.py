@@ -24,7 +24,7 @@ class Identity(Module):
 
 
 class Flatten(Module):
-    """Join the dimensions ``start_dim`` to ``end_dim``: (N, C, H, W) -> (N, C H W) by default."""
+    """Join the dimensions `start_dim` to `end_dim`: (N, C, H, W) -> (N, C H W) by default."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()

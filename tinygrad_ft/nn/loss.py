@@ -1,4 +1,4 @@
-"""Losses as modules; the formulas are with the functions of ``nn.functional``."""
+"""Losses as modules; the formulas are with the functions of `nn.functional`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class CrossEntropyLoss(Module):
     """Cross-entropy of logits (N, C) or (N, C, ...) with class indices (N, ...) or with
     probabilities of the logits' shape.
 
-    ``weight`` (C,) weighs classes; targets equal to ``ignore_index`` count for nothing;
-    ``label_smoothing`` s mixes the target with the uniform distribution: (1 - s) target + s / C.
+    `weight` (C,) weighs classes; targets equal to `ignore_index` count for nothing;
+    `label_smoothing` s mixes the target with the uniform distribution: (1 - s) target + s / C.
     """
 
     weight: Tensor | None

@@ -1,8 +1,8 @@
 """Module: the base of every layer and model, with PyTorch's names and meaning.
 
 A module owns parameters (learned), buffers (kept but not learned, such as running statistics) and
-other modules. Assigning one of these to an attribute registers it; names in ``state_dict`` are the
-attribute path joined by dots. Saving and loading live in ``state.py``.
+other modules. Assigning one of these to an attribute registers it; names in `state_dict` are the
+attribute path joined by dots. Saving and loading live in `state.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
 class HookHandle:
-    """What ``register_forward_hook`` returns; ``remove()`` takes the hook off again."""
+    """What `register_forward_hook` returns; `remove()` takes the hook off again."""
 
     def __init__(self, hooks: dict[int, ForwardHook], key: int) -> None:
         self._hooks = hooks
@@ -32,8 +32,8 @@ class HookHandle:
 
 
 class Module:
-    """Base class of layers and models: override ``__init__`` (call ``super().__init__()`` first)
-    and ``forward``; call the module itself, not ``forward``."""
+    """Base class of layers and models: override `__init__` (call `super().__init__()` first)
+    and `forward`; call the module itself, not `forward`."""
 
     # Names of own buffers that a file may lack without being called incomplete. BatchNorm uses it:
     # files written by PyTorch before 0.4.1 have no `num_batches_tracked`.
@@ -66,7 +66,7 @@ class Module:
         return result
 
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
-        """Call ``hook(module, args, output)`` after each ``forward``; a result that is not None
+        """Call `hook(module, args, output)` after each `forward`; a result that is not None
         replaces the output."""
         hooks: dict[int, ForwardHook] = self._forward_hooks
         key = max(hooks, default=-1) + 1
@@ -132,7 +132,7 @@ class Module:
         return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
 
     def _claim(self, kind: str, name: str) -> None:
-        """Check ``name`` and take it away from any other kind of attribute."""
+        """Check `name` and take it away from any other kind of attribute."""
         if "_parameters" not in self.__dict__:
             raise AttributeError(
                 f"{type(self).__name__} registers the {kind} '{name}' before super().__init__() "
@@ -154,7 +154,7 @@ class Module:
         self._non_persistent.discard(name)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Add a parameter under ``name``; None keeps the name for a parameter that is absent."""
+        """Add a parameter under `name`; None keeps the name for a parameter that is absent."""
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
                 f"the parameter '{name}' must be a Parameter, got {type(param).__name__}"
@@ -163,8 +163,8 @@ class Module:
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is kept but not learned; ``persistent=False`` leaves it out of
-        ``state_dict``."""
+        """Add a tensor that is kept but not learned; `persistent=False` leaves it out of
+        `state_dict`."""
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"the buffer '{name}' must be a Tensor, got {type(tensor).__name__}")
         self._claim("buffer", name)
@@ -173,7 +173,7 @@ class Module:
             self._non_persistent.add(name)
 
     def register_module(self, name: str, module: Module | None) -> None:
-        """Add a child module under ``name``."""
+        """Add a child module under `name`."""
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"the module '{name}' must be a Module, got {type(module).__name__}")
         self._claim("module", name)
@@ -198,7 +198,7 @@ class Module:
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """This module (its name is ``prefix``) and all below it, parents first."""
+        """This module (its name is `prefix`) and all below it, parents first."""
         memo = set() if memo is None else memo
         if self in memo:
             return
@@ -251,7 +251,7 @@ class Module:
             yield buffer
 
     def get_submodule(self, target: str) -> Module:
-        """The module at a dotted path: ``model.get_submodule("layer1.0.conv1")``."""
+        """The module at a dotted path: `model.get_submodule("layer1.0.conv1")`."""
         module = self
         for name in target.split(".") if target else ():
             child = module._modules.get(name)
@@ -265,7 +265,7 @@ class Module:
         return module
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Call ``fn`` on every module below and then on this one."""
+        """Call `fn` on every module below and then on this one."""
         for module in self.children():
             module.apply(fn)
         fn(self)
@@ -274,7 +274,7 @@ class Module:
     # ---- modes -----------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for this module and all below. What ``nn.freeze`` froze stays frozen."""
+        """Training mode for this module and all below. What `nn.freeze` froze stays frozen."""
         if not isinstance(mode, bool):
             raise ValueError(f"train(mode) takes True or False, got {mode!r}")
         self.training = mode
@@ -289,7 +289,7 @@ class Module:
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Switch gradients of all parameters on or off.
 
-        As in PyTorch this leaves batch-norm statistics moving in training mode; ``nn.freeze`` stops
+        As in PyTorch this leaves batch-norm statistics moving in training mode; `nn.freeze` stops
         those as well.
         """
         for param in self.parameters():
@@ -315,8 +315,8 @@ class Module:
 
         All or nothing: on any error nothing has changed.
 
-        Returns: ``missing_keys`` and ``unexpected_keys``, both empty when ``strict``. Raises:
-        RuntimeError listing missing and unexpected keys (when ``strict``) and every value whose
+        Returns: `missing_keys` and `unexpected_keys`, both empty when `strict`. Raises:
+        RuntimeError listing missing and unexpected keys (when `strict`) and every value whose
         shape or type does not fit (always).
         """
         return state.load_state_dict(self, state_dict, strict)
@@ -328,11 +328,11 @@ class Module:
         return self
 
     def float(self) -> Self:
-        """``to("float32")``"""
+        """`to("float32")`"""
         return self.to("float32")
 
     def double(self) -> Self:
-        """``to("float64")``: for gradient checks."""
+        """`to("float64")`: for gradient checks."""
         return self.to("float64")
 
     # ---- printing --------------------------------------------------------------------------------

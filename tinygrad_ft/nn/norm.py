@@ -16,13 +16,14 @@ from tinygrad_ft.tensor import Tensor
 
 
 class BatchNorm(Module):
-    """What BatchNorm1d and BatchNorm2d share: y = (x - mean) / sqrt(var + eps) * weight + bias per
-    channel.
+    """What BatchNorm1d and BatchNorm2d share; per channel
 
-    In training, mean and (biased) variance are those of the batch, and running = (1 - momentum)
-    running + momentum batch, with the unbiased variance; ``momentum=None`` keeps the plain average
-    over all batches. In evaluation, and when ``frozen`` (see ``nn.freeze``), the running values are
-    used and stay as they are.
+        y = (x - mean) / sqrt(var + eps) * weight + bias
+
+    In training mean and (biased) variance are those of the batch, and the running values follow:
+    running = (1 - momentum) * running + momentum * batch, with the unbiased variance; `momentum`
+    None keeps the plain average over all batches. In evaluation, and when `frozen` (see
+    `nn.freeze`), the running values are used and stay as they are.
     """
 
     optional_state: ClassVar[frozenset[str]] = frozenset({"num_batches_tracked"})

@@ -12,7 +12,7 @@ from tinygrad_ft.tensor import Tensor
 class Parameter(Tensor):
     """A leaf Tensor that registers itself when assigned to an attribute of a Module.
 
-    ``data`` is a Tensor or anything ``tinygrad_ft.tensor`` takes; its memory is shared, not copied.
+    `data` is a Tensor or anything `tinygrad_ft.tensor` takes; its memory is shared, not copied.
     """
 
     __slots__ = ()

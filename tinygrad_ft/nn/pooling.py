@@ -16,8 +16,8 @@ def _check_images(layer: Module, x: Tensor) -> None:
 
 
 class MaxPool2d(Module):
-    """The largest value of each window; padding never wins. ``stride`` None means
-    ``kernel_size``."""
+    """The largest value of each window; padding never wins. `stride` None means
+    `kernel_size`."""
 
     def __init__(
         self,
@@ -49,8 +49,8 @@ class MaxPool2d(Module):
 
 
 class AvgPool2d(Module):
-    """The mean of each window; padding counts as zeros, unless ``count_include_pad`` is
-    False. ``stride`` None means ``kernel_size``."""
+    """The mean of each window; padding counts as zeros, unless `count_include_pad` is
+    False. `stride` None means `kernel_size`."""
 
     def __init__(
         self,

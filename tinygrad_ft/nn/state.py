@@ -1,4 +1,4 @@
-"""Reading and writing the state of a module: what ``state_dict`` and ``load_state_dict`` do."""
+"""Reading and writing the state of a module: what `state_dict` and `load_state_dict` do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class IncompatibleKeys(NamedTuple):
-    """What ``load_state_dict(strict=False)`` left out on either side."""
+    """What `load_state_dict(strict=False)` left out on either side."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -30,7 +30,7 @@ class IncompatibleKeys(NamedTuple):
 
 def _walk(module: Module, prefix: str = "") -> Iterator[tuple[str, Tensor, bool]]:
     """(key, tensor, may be missing) of every parameter and persistent buffer. Unlike
-    ``named_parameters`` a shared one comes under each of its names: files list them all."""
+    `named_parameters` a shared one comes under each of its names: files list them all."""
     for name, param in module._parameters.items():
         if param is not None:
             yield prefix + name, param, False
@@ -86,7 +86,7 @@ def load_state_dict(
 
 
 def _fit(key: str, value: Any, tensor: Tensor) -> NDArray[Any]:
-    """A copy of ``value`` in the dtype of ``tensor``; ValueError if shape or type do not allow
+    """A copy of `value` in the dtype of `tensor`; ValueError if shape or type do not allow
     it."""
     if not hasattr(value, "__array__"):
         raise ValueError(

@@ -24,7 +24,8 @@ def _norm(array: np.ndarray, norm_type: float) -> float:
     if norm_type == math.inf:
         return float(np.max(np.abs(array)))
     if norm_type == 2:
-        return math.sqrt(float(np.add.reduce(np.square(array, dtype=np.float64), axis=None)))
+        axes = list(range(array.ndim))  # einsum casts in small pieces: no float64 copy of the array
+        return math.sqrt(np.einsum(array, axes, array, axes, [], dtype=np.float64))
     return float(np.sum(np.abs(array, dtype=np.float64) ** norm_type) ** (1.0 / norm_type))
 
 
@@ -35,10 +36,10 @@ def clip_grad_norm_(
     error_if_nonfinite: bool = False,
 ) -> Tensor:
     """Scale all gradients by min(1, max_norm / (norm + 1e-6)), norm being that of all of them as
-    one vector; ``norm_type`` is the p of the p-norm, ``math.inf`` for the largest magnitude.
+    one vector; `norm_type` is the p of the p-norm, `math.inf` for the largest magnitude.
 
     Returns the norm before clipping. Raises RuntimeError for a norm of nan or inf if
-    ``error_if_nonfinite``, and then changes nothing.
+    `error_if_nonfinite`, and then changes nothing.
     """
     max_norm, norm_type = float(max_norm), float(norm_type)
     if not norm_type > 0:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_ft.optim.optimizer import Array, Optimizer, Params, chunks
+import kernels
+from tinygrad_ft.optim.optimizer import Array, Optimizer, Params
 
 
 class Adam(Optimizer):
@@ -15,16 +15,17 @@ class Adam(Optimizer):
 
     At step t = 1, 2, ... with betas = (b1, b2):
 
-        g = grad + weight_decay * p                     (-grad if maximize) m = b1 * m + (1 - b1) *
-        g v = b2 * v + (1 - b2) * g^2 p = p - lr * m_hat / (sqrt(v_hat) + eps),       m_hat = m / (1
-        - b1^t), v_hat = v / (1 - b2^t)
-
-    With ``amsgrad`` the largest v so far stands for v in the last line (Reddi et al. 2018).
+        g = grad + weight_decay * p                 (-grad if maximize)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g^2
+        p = p - lr * m_hat / (sqrt(v_hat) + eps)    m_hat = m / (1 - b1^t), v_hat = v / (1 - b2^t)
 
     Raises: ValueError for a negative lr, eps or weight_decay and for betas outside [0, 1).
     """
 
-    state_arrays: ClassVar[frozenset[str]] = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq"})
+    state_arrays: ClassVar[frozenset[str]] = frozenset({"exp_avg", "exp_avg_sq"})
+    #: weight decay acts on the parameter itself, not through the gradient
+    decoupled: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -33,7 +34,6 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
-        amsgrad: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
@@ -42,7 +42,6 @@ class Adam(Optimizer):
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
             "maximize": maximize,
         }
         super().__init__(params, options)
@@ -61,50 +60,33 @@ class Adam(Optimizer):
     def update(
         self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * bool(group["amsgrad"])
-        for key in names:
+        for key in ("exp_avg", "exp_avg_sq"):
             if key not in state:
                 state[key] = np.zeros_like(param)
-        t = state["step"] = int(state.get("step", 0)) + 1
-
-        # float(): a NumPy float64 scalar, from a schedule say, would turn float32 into float64
-        b1, b2 = (float(beta) for beta in group["betas"])
-        lr, eps = float(group["lr"]), float(group["eps"])
-        step_size = lr / (1 - b1**t)
-        root = math.sqrt(1 - b2**t)
-        shrink, l2 = self._weight_decay(lr, float(group["weight_decay"]))
-
-        for p, g, m, v, *largest in chunks(param, grad, *(state[key] for key in names)):
-            if group["maximize"]:
-                g = -g
-            if shrink != 1:
-                p *= shrink
-            if l2:
-                g = g + l2 * p
-            m *= b1
-            m += (1 - b1) * g
-            v *= b2
-            v += (1 - b2) * (g * g)
-            if largest:
-                np.maximum(largest[0], v, out=largest[0])
-            denominator = np.sqrt(largest[0] if largest else v)
-            denominator /= root
-            denominator += eps
-            np.divide(m, denominator, out=denominator)
-            denominator *= step_size
-            p -= denominator
-
-    def _weight_decay(self, lr: float, weight_decay: float) -> tuple[float, float]:
-        """(factor on the parameter, L2 term in the gradient)"""
-        return 1.0, weight_decay
+        state["step"] = int(state.get("step", 0)) + 1
+        kernels.adam_update(
+            param,
+            -grad if group["maximize"] else grad,
+            state["exp_avg"],
+            state["exp_avg_sq"],
+            state["step"],
+            group["lr"],
+            group["betas"],
+            group["eps"],
+            group["weight_decay"],
+            self.decoupled,
+        )
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101), as in
-    PyTorch:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101):
 
-    p = p - lr * weight_decay * p, then Adam's step with g = grad (see ``Adam``).
+        p = p - lr * weight_decay * p, and then the step of `Adam` with g = grad
+
+    as in PyTorch.
     """
+
+    decoupled: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -113,11 +95,7 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
-        amsgrad: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
-
-    def _weight_decay(self, lr: float, weight_decay: float) -> tuple[float, float]:
-        return 1 - lr * weight_decay, 0.0
+        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize)

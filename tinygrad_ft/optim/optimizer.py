@@ -1,13 +1,13 @@
 """Optimizer: parameter groups, state, saving and loading. The update formulas are in sgd.py and
 adam.py.
 
-``param_groups`` is a list of dicts: ``params`` (a list of Tensors) and the options, one set a
-group. ``state`` maps each parameter to a dict of plain numbers and ndarrays of its shape.
+`param_groups` is a list of dicts: `params` (a list of Tensors) and the options, one set a
+group. `state` maps each parameter to a dict of plain numbers and ndarrays of its shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,29 +20,15 @@ from tinygrad_ft.tensor import Tensor
 Array = NDArray[Any]
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 
-# Elements updated at a time: the scratch array and the slices it meets stay in the L2 cache, so an
-# update of several NumPy calls reads and writes main memory once instead of once a call.
-CHUNK = 1 << 15
-
-
-def chunks(param: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
-    """Views of all arrays (same shape, any strides), about CHUNK elements at a time along axis
-    0."""
-    arrays = [np.atleast_1d(a) for a in (param, *others)]
-    rows = arrays[0].shape[0]
-    step = max(1, CHUNK * rows // max(1, arrays[0].size))
-    for start in range(0, rows, step):
-        yield tuple(a[start : start + step] for a in arrays)
-
 
 class Optimizer:
-    """Base class: a subclass gives ``defaults`` and writes ``update``.
+    """Base class: a subclass gives `defaults` and writes `update`.
 
-    ``params`` is an iterable of Tensors, of (name, Tensor), or of dicts, one a group:
-    ``[{"params": backbone}, {"params": head, "lr": 0.1}]``.
+    `params` is an iterable of Tensors, of (name, Tensor), or of dicts, one a group:
+    `[{"params": backbone}, {"params": head, "lr": 0.1}]`.
     """
 
-    #: per-parameter arrays kept in ``state``; loading checks their shapes
+    #: per-parameter arrays kept in `state`; loading checks their shapes
     state_arrays: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, params: Params | Tensor, defaults: dict[str, Any]) -> None:
@@ -62,7 +48,7 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group ``{"params": tensors, option: value, ...}``; options left out are the
+        """Add a group `{"params": tensors, option: value, ...}`; options left out are the
         defaults.
 
         The dict itself is not kept. Raises TypeError or ValueError, and changes nothing, when the
@@ -114,14 +100,14 @@ class Optimizer:
     def update(
         self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        """Change ``param`` in place by one step; ``grad`` must stay as it is."""
+        """Change `param` in place by one step; `grad` must stay as it is."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to update")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; the others, and their state, stay as they
         are.
 
-        ``closure``, if given, computes the loss and gradients first; its loss is returned.
+        `closure`, if given, computes the loss and gradients first; its loss is returned.
         """
         loss = None
         if closure is not None:
@@ -151,7 +137,7 @@ class Optimizer:
     # ---- saving and loading ----------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """``{"state": {i: {...}}, "param_groups": [{..., "params": [i, ...]}]}`` where i counts
+        """`{"state": {i: {...}}, "param_groups": [{..., "params": [i, ...]}]}` where i counts
         parameters through all groups. Plain Python and ndarrays; the arrays are the live ones, as
         in PyTorch: save or copy them before the next step."""
         index = {
@@ -166,7 +152,7 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the state and the options of ``state_dict()``; arrays are copied.
+        """Take over the state and the options of `state_dict()`; arrays are copied.
 
         All or nothing. Raises ValueError when groups, parameters or shapes are not those of this
         optimizer.

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_ft.optim.optimizer import Array, Optimizer, Params, chunks
+import kernels
+from tinygrad_ft.optim.optimizer import Array, Optimizer, Params
 
 
 class SGD(Optimizer):
@@ -56,25 +57,19 @@ class SGD(Optimizer):
     def update(
         self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        # float(): a NumPy float64 scalar, from a schedule say, would turn float32 into float64
-        lr, momentum = float(group["lr"]), float(group["momentum"])
-        decay, fresh = float(group["weight_decay"]), 1 - float(group["dampening"])
-
-        first = momentum != 0 and "momentum_buffer" not in state
-        if first:
-            state["momentum_buffer"] = np.empty_like(param)
-        kept = [state["momentum_buffer"]] if momentum else []
-
-        for p, g, *buffers in chunks(param, grad, *kept):
-            if group["maximize"]:
-                g = -g
-            if decay:
-                g = g + decay * p
-            for v in buffers:  # one, or none without momentum
-                if first:
-                    v[...] = g
-                else:
-                    v *= momentum
-                    v += fresh * g
-                g = g + momentum * v if group["nesterov"] else v
-            p -= lr * g
+        buffer, dampening = None, group["dampening"]
+        if group["momentum"] != 0:
+            if "momentum_buffer" not in state:
+                # v = g is momentum * 0 + 1 * g
+                state["momentum_buffer"], dampening = np.zeros_like(param), 0.0
+            buffer = state["momentum_buffer"]
+        kernels.sgd_update(
+            param,
+            -grad if group["maximize"] else grad,
+            buffer,
+            group["lr"],
+            group["momentum"],
+            dampening,
+            group["weight_decay"],
+            group["nesterov"],
+        )

@@ -56,6 +56,7 @@ class Position:
 
     epoch: int = 0
     batch: int = 0
+    lr: float = 0.0
     loss_sum: float = 0.0
     right: int = 0
     seen: int = 0
@@ -147,6 +148,8 @@ class Trainer:
     def _train_epoch(self, loader: DataLoader) -> None:
         at = self.position
         loader.set_epoch(at.epoch)
+        if at.batch == 0:
+            at.lr = self.optimizer.param_groups[0]["lr"]
         self.model.train()
         name = f"epoch {at.epoch + 1}/{self.settings.epochs}"
         with self.reporter.phase(name, len(self.train_set)) as phase:
@@ -190,7 +193,7 @@ class Trainer:
         at = self.position
         row: dict[str, Any] = {
             "epoch": at.epoch + 1,
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": at.lr,
             "train_loss": at.loss_sum / at.seen,
             "train_accuracy": at.right / at.seen,
         }

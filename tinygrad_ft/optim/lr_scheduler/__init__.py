@@ -1,4 +1,4 @@
-"""Learning-rate schedules. Call ``optimizer.step()`` first, then ``scheduler.step()``: once an
+"""Learning-rate schedules. Call `optimizer.step()` first, then `scheduler.step()`: once an
 epoch or once a batch, as the schedule's numbers are meant."""
 
 from tinygrad_ft.optim.lr_scheduler.base import LRScheduler

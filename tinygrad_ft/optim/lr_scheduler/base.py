@@ -8,11 +8,11 @@ from tinygrad_ft.optim.optimizer import Optimizer
 
 
 class LRScheduler:
-    """Base class: a subclass writes ``get_lr``.
+    """Base class: a subclass writes `get_lr`.
 
     Creating a scheduler makes its first step, so the optimizer starts at the schedule's learning
-    rate for ``last_epoch`` 0; each ``step()`` goes on by one. The rate that a group had at first is
-    kept in the group as ``initial_lr``.
+    rate for `last_epoch` 0; each `step()` goes on by one. The rate that a group had at first is
+    kept in the group as `initial_lr`.
 
     As in PyTorch, schedules that can be written as a change of the present rate are: two of them on
     one optimizer multiply. To resume, create optimizer and scheduler as before and load both state
@@ -41,12 +41,12 @@ class LRScheduler:
         self._initial_step()
 
     def get_lr(self) -> list[float]:
-        """The rate of each group at ``last_epoch``, given that the groups hold those of the step
+        """The rate of each group at `last_epoch`, given that the groups hold those of the step
         before."""
         raise NotImplementedError(f"{type(self).__name__} has no get_lr(): define one")
 
     def closed_form_lr(self) -> list[float]:
-        """The rate of each group at ``last_epoch``, whatever the groups hold."""
+        """The rate of each group at `last_epoch`, whatever the groups hold."""
         return self.get_lr()
 
     def step(self) -> None:
@@ -90,7 +90,7 @@ class LRScheduler:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what ``state_dict()`` gave. Raises ValueError, and changes nothing, when it
+        """Take over what `state_dict()` gave. Raises ValueError, and changes nothing, when it
         comes from another kind of schedule or another number of groups."""
         self._check_state(state_dict)
         self._take_state(state_dict)

@@ -11,7 +11,7 @@ from tinygrad_ft.optim.optimizer import Optimizer
 class CosineAnnealingLR(LRScheduler):
     """lr(t) = eta_min + (base - eta_min) * (1 + cos(pi t / T_max)) / 2
 
-    After T_max the rate rises again, as in PyTorch; ``CosineWarmupLR`` stays down.
+    After T_max the rate rises again, as in PyTorch; `CosineWarmupLR` stays down.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineWarmupLR(LRScheduler):
-    """A linear rise over the first w = ``warmup_steps``, then a cosine down to ``eta_min`` at
-    T = ``total_steps``, then ``eta_min`` for good:
+    """A linear rise over the first w = `warmup_steps`, then a cosine down to `eta_min` at
+    T = `total_steps`, then `eta_min` for good:
 
         t < w:       lr(t) = base * (t + 1) / (w + 1)
         w <= t < T:  lr(t) = eta_min + (base - eta_min) * (1 + cos(pi (t - w) / (T - w))) / 2
         t >= T:      lr(t) = eta_min
 
     The first step already learns (at base / (w + 1)) and step w is the first at the full rate.
-    Steps are whatever ``step()`` counts: batches or epochs. The rate depends on t alone, so this
+    Steps are whatever `step()` counts: batches or epochs. The rate depends on t alone, so this
     schedule does not combine with others on one optimizer.
     """
 

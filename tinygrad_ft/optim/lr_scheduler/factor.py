@@ -99,7 +99,7 @@ class LinearLR(LRScheduler):
 
 class LambdaLR(LRScheduler):
     """lr(t) = base * lr_lambda(t), with one function or one for each group. The functions are not
-    in ``state_dict``."""
+    in `state_dict`."""
 
     unsaved: ClassVar[frozenset[str]] = LRScheduler.unsaved | {"lr_lambdas"}
 

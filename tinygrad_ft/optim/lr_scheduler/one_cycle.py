@@ -21,12 +21,12 @@ class Phase(NamedTuple):
 
 
 class OneCycleLR(LRScheduler):
-    """Up from max_lr / div_factor to max_lr in the first ``pct_start`` of all steps, then down to
-    the start divided by ``final_div_factor``; momentum (or Adam's first beta) goes the other way
+    """Up from max_lr / div_factor to max_lr in the first `pct_start` of all steps, then down to
+    the start divided by `final_div_factor`; momentum (or Adam's first beta) goes the other way
     (Smith and Topin 2018, arXiv 1708.07120; shapes and defaults are PyTorch's).
 
-    The number of steps is ``total_steps`` or ``epochs * steps_per_epoch``; call ``step()`` after
-    every batch. ``three_phase``: down to the start in the same number of steps as up, then the
+    The number of steps is `total_steps` or `epochs * steps_per_epoch`; call `step()` after
+    every batch. `three_phase`: down to the start in the same number of steps as up, then the
     final descent.
 
     Raises: ValueError for wrong options and for more steps than there are.

@@ -11,7 +11,7 @@ from tinygrad_ft.optim.optimizer import Optimizer
 
 
 class SequentialLR(LRScheduler):
-    """``schedulers[0]`` until step ``milestones[0]``, where ``schedulers[1]`` begins at its own
+    """`schedulers[0]` until step `milestones[0]`, where `schedulers[1]` begins at its own
     step 0, and so on:
 
         SequentialLR(opt, [LinearLR(opt, 0.1, total_iters=5), CosineAnnealingLR(opt, 95)], [5])

@@ -1,0 +1,245 @@
+"""Convolution and its two gradients: the public functions, and the choice of path.
+
+    y[n, o, i, j] = sum over c, kh, kw of  x[n, c, i*s + kh*d - p, j*s + kw*d - p] * w[o, c, kh, kw]
+
+(cross-correlation, as everywhere in deep learning; o and c run within a group). Logical shapes are PyTorch's:
+x (N,C,H,W), weight (O, C/groups, kH, kW). Inputs may have any strides. Results of 4-D images come in
+channels-last memory, weight gradients in plain C order. `out=` may be any array of the right shape and dtype
+that does not overlap the inputs.
+
+| case | path |
+|---|---|
+| float32, 3x3, stride 1, dilation 1, one group, enough channels | winograd.py, unless switched off |
+| float32, everything else | conv_direct.py |
+| float64 | conv_general.py: NumPy, one matrix product per kernel position |
+
+The three functions are a closed family: the gradients of each are made of the other two.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import buffers, winograd
+from kernels import conv_general as general
+from kernels.conv_direct import run_gather, run_weight_gradient
+from kernels.conv_plan import forward_axis, grad_input_axis, output_size
+from kernels.winograd import set_winograd, winograd_enabled
+
+__all__ = [
+    "conv2d_forward",
+    "conv2d_grad_input",
+    "conv2d_grad_weight",
+    "set_winograd",
+    "winograd_enabled",
+]
+
+Array = NDArray[Any]
+IntOrPair = int | tuple[int, int]
+
+
+def _pair(value: IntOrPair, name: str, op: str, least: int) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, (int, np.integer)) and v >= least for v in pair):
+        raise ValueError(f"{op}: {name} must be one or two integers >= {least}, not {value!r}")
+    return int(pair[0]), int(pair[1])
+
+
+class _Shape:
+    """The checked geometry of one convolution."""
+
+    def __init__(
+        self,
+        op: str,
+        x_shape: tuple[int, ...],
+        weight_shape: tuple[int, ...],
+        stride: IntOrPair,
+        padding: IntOrPair,
+        dilation: IntOrPair,
+        groups: int,
+    ) -> None:
+        self.stride = _pair(stride, "stride", op, 1)
+        self.padding = _pair(padding, "padding", op, 0)
+        self.dilation = _pair(dilation, "dilation", op, 1)
+        self.groups = groups
+        if len(x_shape) != 4 or len(weight_shape) != 4:
+            raise ValueError(
+                f"{op}: the input must be (N, C, H, W) and the weight (O, C/groups, kH, kW), "
+                f"not {tuple(x_shape)} and {tuple(weight_shape)}"
+            )
+        n, c, h, w = x_shape
+        o, inner, kh, kw = weight_shape
+        if groups < 1 or c != inner * groups or o % groups:
+            raise ValueError(
+                f"{op}: input {tuple(x_shape)} and weight {tuple(weight_shape)} do not fit with "
+                f"groups={groups}: needed are C = groups * weight.shape[1] and O a multiple of groups"
+            )
+        sizes = zip((h, w), (kh, kw), self.stride, self.padding, self.dilation, strict=True)
+        self.out_size = [output_size(*axis) for axis in sizes]
+        if min(kh, kw) < 1 or min(self.out_size) < 1:
+            raise ValueError(
+                f"{op}: a {kh}x{kw} kernel with dilation {self.dilation} does not fit into an image of "
+                f"{h}x{w} with padding {self.padding}"
+            )
+        self.result = (n, o, *self.out_size)
+
+    @property
+    def parameters(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]:
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def check_grad(self, op: str, grad_out: Array) -> None:
+        if grad_out.shape != self.result:
+            raise ValueError(
+                f"{op}: grad_out has shape {grad_out.shape}, the convolution's result has {self.result}"
+            )
+
+
+def _dtype(op: str, a: Array, b: Array) -> np.dtype[Any]:
+    if a.dtype != b.dtype or a.dtype not in (np.float32, np.float64):
+        raise TypeError(
+            f"{op}: both arrays must be float32, or both float64, not {a.dtype} and {b.dtype}"
+        )
+    return a.dtype
+
+
+def _result(op: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """`out`, checked, or a new array: channels last for images."""
+    if out is None:
+        n, c, h, w = shape
+        return buffers.empty_nhwc(n, c, h, w, dtype)
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(
+            f"{op}: out is {out.dtype} {out.shape}, the result is {dtype} {tuple(shape)}"
+        )
+    return out
+
+
+def _channels_last(result: Array) -> bool:
+    return result.strides[1] == result.itemsize or result.shape[1] == 1
+
+
+def conv2d_forward(
+    x: Array,
+    weight: Array,
+    stride: IntOrPair = (1, 1),
+    padding: IntOrPair = (0, 0),
+    dilation: IntOrPair = (1, 1),
+    groups: int = 1,
+    out: Array | None = None,
+) -> Array:
+    """Convolve images x (N, C, H, W) with weight (O, C/groups, kH, kW); returns (N, O, H', W').
+
+    H' = (H + 2*padding - dilation*(kH - 1) - 1) // stride + 1, and likewise W'. Padding is with zeros.
+    Raises ValueError for shapes that do not fit, TypeError for dtypes other than float32 or float64.
+    """
+    op = "conv2d_forward"
+    shape = _Shape(op, x.shape, weight.shape, stride, padding, dilation, groups)
+    dtype = _dtype(op, x, weight)
+    result = _result(op, out, shape.result, dtype)
+    if math.prod(shape.result) * weight.size == 0:
+        result[...] = 0
+    elif dtype == np.float64:
+        general.forward(x, weight, result, *shape.parameters)
+    else:
+        target = result if _channels_last(result) else buffers.empty_nhwc(*result.shape)
+        if winograd.pays(x.shape, weight.shape, target.shape, *shape.parameters):
+            winograd.forward(x, weight, target, shape.padding)
+        else:
+            axes = _axes(forward_axis, x.shape, weight.shape, shape)
+            run_gather(x, weight, target, *axes, groups, transposed=False)
+        if target is not result:
+            result[...] = target
+    return result
+
+
+def conv2d_grad_input(
+    grad_out: Array,
+    weight: Array,
+    input_shape: tuple[int, ...],
+    stride: IntOrPair = (1, 1),
+    padding: IntOrPair = (0, 0),
+    dilation: IntOrPair = (1, 1),
+    groups: int = 1,
+    out: Array | None = None,
+) -> Array:
+    """The gradient of conv2d_forward(x, weight, ...) with respect to x, given that of its result.
+
+        grad_x[n, c, h, w] = sum over o, kh, kw of  grad_out[n, o, i, j] * w[o, c, kh, kw]
+                             where i*s + kh*d - p = h and j*s + kw*d - p = w
+
+    grad_out (N, O, H', W'); input_shape is x.shape. Returns (N, C, H, W). Errors as in conv2d_forward.
+    """
+    op = "conv2d_grad_input"
+    shape = _Shape(op, input_shape, weight.shape, stride, padding, dilation, groups)
+    shape.check_grad(op, grad_out)
+    dtype = _dtype(op, grad_out, weight)
+    result = _result(op, out, tuple(input_shape), dtype)
+    if grad_out.size * weight.size == 0 or result.size == 0:
+        result[...] = 0
+    elif dtype == np.float64:
+        general.grad_input(grad_out, weight, result, *shape.parameters)
+    else:
+        target = result if _channels_last(result) else buffers.empty_nhwc(*result.shape)
+        if winograd.pays(input_shape, weight.shape, grad_out.shape, *shape.parameters):
+            winograd.grad_input(grad_out, weight, target, shape.padding)
+        else:
+            axes = _axes(grad_input_axis, input_shape, weight.shape, shape)
+            run_gather(grad_out, weight, target, *axes, groups, transposed=True)
+        if target is not result:
+            result[...] = target
+    return result
+
+
+def conv2d_grad_weight(
+    grad_out: Array,
+    x: Array,
+    weight_shape: tuple[int, ...],
+    stride: IntOrPair = (1, 1),
+    padding: IntOrPair = (0, 0),
+    dilation: IntOrPair = (1, 1),
+    groups: int = 1,
+    out: Array | None = None,
+) -> Array:
+    """The gradient of conv2d_forward(x, weight, ...) with respect to weight.
+
+        grad_w[o, c, kh, kw] = sum over n, i, j of  grad_out[n, o, i, j] * x[n, c, i*s + kh*d - p, j*s + kw*d - p]
+
+    grad_out (N, O, H', W'), x (N, C, H, W). Returns (O, C/groups, kH, kW) in C order.
+    Errors as in conv2d_forward.
+    """
+    op = "conv2d_grad_weight"
+    shape = _Shape(op, x.shape, weight_shape, stride, padding, dilation, groups)
+    shape.check_grad(op, grad_out)
+    dtype = _dtype(op, grad_out, x)
+    weight_shape = tuple(weight_shape)
+    result = buffers.empty(weight_shape, dtype) if out is None else out
+    result = _result(op, result, weight_shape, dtype)
+    if grad_out.size * x.size == 0 or result.size == 0:
+        result[...] = 0
+    elif dtype == np.float64:
+        general.grad_weight(grad_out, x, result, *shape.parameters)
+    else:
+        target = result if result.flags.c_contiguous else buffers.empty(weight_shape)
+        if winograd.pays(x.shape, weight_shape, grad_out.shape, *shape.parameters):
+            winograd.grad_weight(grad_out, x, target, shape.padding)
+        else:
+            axes = _axes(forward_axis, x.shape, weight_shape, shape)
+            run_weight_gradient(grad_out, x, target, *axes, groups)
+        if target is not result:
+            result[...] = target
+    return result
+
+
+def _axes(make: Any, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], shape: _Shape) -> Any:
+    return [
+        make(
+            x_shape[2 + i],
+            weight_shape[2 + i],
+            shape.stride[i],
+            shape.padding[i],
+            shape.dilation[i],
+        )
+        for i in (0, 1)
+    ]

@@ -1,0 +1,194 @@
+"""The loops of kernels/norm.py, which says what they are for and why they are as they are.
+
+Every body takes the m rows of C channels as `rows` rows of `width` = wide * C positions (float32,
+one after the other) and one shorter row of `rest` = left * C positions, which belongs to the last
+task. ints and floats are what the callers in norm.py pass, in that order.
+"""
+
+import math
+
+import numpy as np
+
+from kernels.cache import kernel
+from kernels.parallel import share
+from kernels.simd import float32_at, float64_at
+
+
+@kernel()
+def statistics(ints, floats, task, tasks):
+    """Count-weighted mean and sum of squared deviations of each position, over this task's rows."""
+    x, partials, scratch = ints[0], ints[1] + task * ints[3] * 16, ints[2] + task * ints[3] * 12
+    width, rows, rest, block = ints[3], ints[4], ints[5], ints[6]
+    mean, squares = float64_at(partials), float64_at(partials + width * 8)
+    centre, shift, spread = (
+        float32_at(scratch),
+        float32_at(scratch + width * 4),
+        float32_at(scratch + width * 8),
+    )
+    for j in range(width):
+        mean[j] = 0.0
+        squares[j] = 0.0
+    row, end = share(rows, task, tasks), share(rows, task + 1, tasks)
+    seen = 0.0
+    rest_is_mine = rest > 0 and task == tasks - 1
+    while row < end or rest_is_mine:
+        count = min(block, end - row)
+        length = width
+        if count == 0:
+            count, length, rest_is_mine = 1, rest, False
+        block_at = x + row * width * 4
+        share_of_one = np.float32(1.0 / count)
+        for j in range(length):
+            centre[j] = np.float32(0)
+            shift[j] = np.float32(0)
+            spread[j] = np.float32(0)
+        for r in range(count):
+            line = float32_at(block_at + r * width * 4)
+            for j in range(length):
+                centre[j] += line[j]
+        for j in range(length):
+            centre[j] *= share_of_one
+        for r in range(count):
+            line = float32_at(block_at + r * width * 4)
+            for j in range(length):
+                deviation = line[j] - centre[j]
+                shift[j] += deviation
+                spread[j] += deviation * deviation
+        part = count / (seen + count)
+        for j in range(length):
+            off = np.float64(shift[j]) / count  # what rounding left between the centre and the mean
+            delta = np.float64(centre[j]) + off - mean[j]
+            mean[j] += delta * part
+            squares[j] += np.float64(spread[j]) - shift[j] * off + delta * delta * (seen * part)
+        seen += count
+        row += count
+
+
+@kernel()
+def merge_statistics(ints, floats, task, tasks):
+    """mean and var of each channel, and what `affine` needs at each position."""
+    partials, weight, bias = float64_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
+    mean, var, vectors = float32_at(ints[3]), float32_at(ints[4]), float32_at(ints[5])
+    channels, wide, rows, left, pieces = ints[6], ints[7], ints[8], ints[9], ints[10]
+    width, m = wide * channels, rows * wide + left
+    for c in range(channels):
+        exact_mean = 0.0
+        for piece in range(pieces):
+            part = share(rows, piece + 1, pieces) - share(rows, piece, pieces)
+            for k in range(wide):
+                count = part + 1 if piece == pieces - 1 and k < left else part
+                exact_mean += partials[2 * piece * width + k * channels + c] * count
+        exact_mean /= m
+        squares = 0.0
+        for piece in range(pieces):
+            part = share(rows, piece + 1, pieces) - share(rows, piece, pieces)
+            for k in range(wide):
+                count = part + 1 if piece == pieces - 1 and k < left else part
+                place = 2 * piece * width + k * channels + c
+                off = partials[place] - exact_mean
+                squares += partials[place + width] + off * off * count
+        if squares < 0.0:  # equal values, and rounding
+            squares = 0.0
+        mean[c] = np.float32(exact_mean)
+        var[c] = np.float32(squares / m)
+        scale = weight[c] / math.sqrt(squares / m + floats[0])
+        shift = bias[c] - (exact_mean - mean[c]) * scale
+        for k in range(wide):
+            place = k * channels + c
+            vectors[place] = mean[c]
+            vectors[width + place] = np.float32(scale)
+            vectors[2 * width + place] = np.float32(shift)
+
+
+@kernel()
+def affine(ints, floats, task, tasks):
+    """out = (x - centre) * scale + shift"""
+    width, rows, rest = ints[3], ints[4], ints[5]
+    centre = float32_at(ints[1])
+    scale, shift = float32_at(ints[1] + width * 4), float32_at(ints[1] + width * 8)
+    end = share(rows, task + 1, tasks)
+    if rest > 0 and task == tasks - 1:
+        end += 1
+    for row in range(share(rows, task, tasks), end):
+        x, out = float32_at(ints[0] + row * width * 4), float32_at(ints[2] + row * width * 4)
+        for j in range(width if row < rows else rest):
+            out[j] = (x[j] - centre[j]) * scale[j] + shift[j]
+
+
+@kernel()
+def gradient_sums(ints, floats, task, tasks):
+    """Sums of grad, grad * (x - centre) and x - centre at each position, over this task's rows."""
+    partials, scratch = ints[3] + task * ints[5] * 24, ints[4] + task * ints[5] * 12
+    centre, width, rows, rest, block = float32_at(ints[2]), ints[5], ints[6], ints[7], ints[8]
+    totals, sums = float64_at(partials), float32_at(scratch)
+    grads, products, deviations = (
+        float32_at(scratch),
+        float32_at(scratch + width * 4),
+        float32_at(scratch + width * 8),
+    )
+    for j in range(3 * width):
+        totals[j] = 0.0
+    row, end = share(rows, task, tasks), share(rows, task + 1, tasks)
+    rest_is_mine = rest > 0 and task == tasks - 1
+    while row < end or rest_is_mine:
+        count = min(block, end - row)
+        length = width
+        if count == 0:
+            count, length, rest_is_mine = 1, rest, False
+        for j in range(3 * width):
+            sums[j] = np.float32(0)
+        for r in range(row, row + count):
+            grad, x = float32_at(ints[0] + r * width * 4), float32_at(ints[1] + r * width * 4)
+            for j in range(length):
+                deviation = x[j] - centre[j]
+                grads[j] += grad[j]
+                products[j] += grad[j] * deviation
+                deviations[j] += deviation
+        for j in range(3 * width):
+            totals[j] += sums[j]
+        row += count
+
+
+@kernel()
+def merge_gradient_sums(ints, floats, task, tasks):
+    """grad_weight and grad_bias, and what `gradient` needs at each position."""
+    partials, weight, var = float64_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
+    grad_weight, grad_bias, vectors = float32_at(ints[3]), float32_at(ints[4]), float32_at(ints[5])
+    channels, wide, m, pieces = ints[6], ints[7], ints[8], ints[9]
+    width = wide * channels
+    for c in range(channels):
+        grads, products, deviations = 0.0, 0.0, 0.0
+        for piece in range(pieces):
+            for k in range(wide):
+                place = 3 * piece * width + k * channels + c
+                grads += partials[place]
+                products += partials[place + width]
+                deviations += partials[place + 2 * width]
+        cut_off = deviations / m  # the exact mean - the float32 mean
+        inverse_std = 1.0 / math.sqrt(var[c] + floats[0])
+        of_weight = (products - cut_off * grads) * inverse_std
+        grad_weight[c] = np.float32(of_weight)
+        grad_bias[c] = np.float32(grads)
+        scale = weight[c] * inverse_std
+        slope = scale * inverse_std * of_weight / m
+        for k in range(wide):
+            place = width + k * channels + c
+            vectors[place] = np.float32(scale)
+            vectors[width + place] = np.float32(slope)
+            vectors[2 * width + place] = np.float32(cut_off * slope - scale * grads / m)
+
+
+@kernel()
+def gradient(ints, floats, task, tasks):
+    """grad_x = grad * scale - (x - centre) * slope + shift"""
+    width, rows, rest = ints[4], ints[5], ints[6]
+    centre, scale = float32_at(ints[2]), float32_at(ints[2] + width * 4)
+    slope, shift = float32_at(ints[2] + width * 8), float32_at(ints[2] + width * 12)
+    end = share(rows, task + 1, tasks)
+    if rest > 0 and task == tasks - 1:
+        end += 1
+    for row in range(share(rows, task, tasks), end):
+        at = row * width * 4
+        grad, x, out = float32_at(ints[0] + at), float32_at(ints[1] + at), float32_at(ints[3] + at)
+        for j in range(width if row < rows else rest):
+            out[j] = grad[j] * scale[j] - (x[j] - centre[j]) * slope[j] + shift[j]

@@ -1,0 +1,114 @@
+"""How Winograd's tiles are cut into units, and where each tile lies.
+
+The result of each image is covered by tiles of 4x4 pixels. A unit is what one task works on at a time: some
+whole images, or a band of one image's rows of tiles, so that a unit has about as many tiles as wanted. The
+source under a unit is staged with zeros around it (conv_plan.py explains the idea); the tables give the place
+of each of the unit's tiles, and a shorter last unit uses their beginning.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Table = NDArray[np.int64]
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """Tiles of a batch of images.
+
+    tiles_in_image, columns   tiles of one image, and of one row
+    count, images, bands, band_rows   units; images in one; bands in an image; rows of tiles in a band
+    unit_tiles                tiles of a whole unit
+    stage_rows, stage_columns, stage_pixel, stage_row, stage_image   the 6x6 windows' source, sizes in bytes
+    patch_row, patch_image    the same for 4x4 windows without border (gradients)
+    tiles                     per tile of a unit: offset in the stage, offset in the patch stage,
+                              row and column of its first pixel, image within the unit, height, width
+    first_row                 row of the source under the first tile's first row
+    """
+
+    tiles_in_image: int
+    columns: int
+    count: int
+    images: int
+    bands: int
+    band_rows: int
+    unit_tiles: int
+    stage_rows: int
+    stage_columns: int
+    stage_pixel: int
+    stage_row: int
+    stage_image: int
+    patch_pixel: int
+    patch_row: int
+    patch_image: int
+    tiles: Table
+    first_row: int
+    first_column: int
+
+
+@lru_cache(maxsize=512)
+def tile_plan(
+    images: int,
+    channels: int,
+    gradient_channels: int,
+    size: Pair,
+    padding: Pair,
+    wanted: int,
+    tasks: int,
+) -> TilePlan:
+    """Cut the results (`size`: height, width) of `images` images into units of about `wanted` tiles."""
+    rows, columns = -(-size[0] // 4), -(-size[1] // 4)
+    in_image = rows * columns
+    together, bands = 1, 1
+    if in_image > wanted or images < tasks:
+        bands = min(rows, max(-(-in_image // wanted), 1 if images >= tasks else -(-tasks // images)))
+    else:
+        together = max(1, min(wanted // in_image, images // tasks))
+    band_rows = -(-rows // bands)
+    bands = -(-rows // band_rows)
+    stage_pixel, patch_pixel = _padded(channels) * 4, _padded(gradient_channels) * 4
+    stage_row, patch_row = (4 * columns + 2) * stage_pixel, 4 * columns * patch_pixel
+    stage_image = (4 * band_rows + 2) * stage_row
+    patch_image = 4 * band_rows * patch_row
+    tiles = []
+    for image in range(together):
+        for row in range(band_rows):
+            for column in range(columns):
+                tiles.append(
+                    [
+                        image * stage_image + 4 * row * stage_row + 4 * column * stage_pixel,
+                        image * patch_image + 4 * row * patch_row + 4 * column * patch_pixel,
+                        4 * row,
+                        4 * column,
+                        image,
+                    ]
+                )
+    return TilePlan(
+        in_image,
+        columns,
+        images * bands if bands > 1 else -(-images // together),
+        together,
+        bands,
+        band_rows,
+        len(tiles),
+        4 * band_rows + 2,
+        4 * columns + 2,
+        stage_pixel,
+        stage_row,
+        stage_image,
+        patch_pixel,
+        patch_row,
+        patch_image,
+        np.array(tiles, np.int64).reshape(-1, 5),
+        -padding[0],
+        -padding[1],
+    )
+
+
+def _padded(channels: int) -> int:
+    """Channels rounded up to whole panels."""
+    return -(-channels // 16) * 16

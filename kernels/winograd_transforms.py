@@ -1,0 +1,239 @@
+"""The transforms of Winograd's F(4x4, 3x3) on vectors of channels.
+
+A 4x4 tile of the result of a 3x3 convolution is, with d the 6x6 tile of the input under it and g the kernel,
+
+    y = AT [ (G g GT) * (BT d B) ] A          (* elementwise; 36 products instead of 144)
+
+         | 4  0 -5  0  1  0 |         |  1/4    0    0   |
+         | 0 -4 -4  1  1  0 |         | -1/6  -1/6 -1/6  |         | 1  1  1  1  1  0 |
+    BT = | 0  4 -4 -1  1  0 |     G = | -1/6   1/6 -1/6  |    AT = | 0  1 -1  2 -2  0 |
+         | 0 -2 -1  2  1  0 |         | 1/24  1/12  1/6  |         | 0  1  1  4  4  0 |
+         | 0  2 -1 -2  1  0 |         | 1/24 -1/12  1/6  |         | 0  1 -1  8 -8  1 |
+         | 0  4  0 -5  0  1 |         |   0     0    1   |
+
+(Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks"; interpolation points 0, 1, -1, 2, -2,
+infinity.) The weight gradient is the same bilinear form read the other way:
+
+    dg = GT [ (BT d B) * (A dy AT) ] G        summed over tiles and images
+
+Each function here does one tile for one vector of channels, and its kernel loops over the channels. A 2-D
+transform is the 1-D one down the columns, then along the rows; it is done in two halves of the rows, chosen so
+that nothing is computed twice and everything fits 32 vector registers (AVX-512; with 16 LLVM spills some).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from kernels.cache import kernel
+from kernels.simd import (
+    INT,
+    LANES,
+    PANEL,
+    VECTOR,
+    emit_fma,
+    emit_load,
+    emit_store,
+    load,
+    store_first,
+)
+
+
+class _Emit:
+    """Arithmetic on vectors, in LLVM."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+
+    def fma(self, factor: float, x: Any, y: Any) -> Any:
+        """factor * x + y"""
+        return emit_fma(self.builder, self.constant(factor), x, y)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return self.builder.fadd(x, y)
+
+    def sub(self, x: Any, y: Any) -> Any:
+        return self.builder.fsub(x, y)
+
+    def scale(self, factor: float, x: Any) -> Any:
+        return self.builder.fmul(self.constant(factor), x)
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(VECTOR, [value] * LANES)
+
+
+Values = Sequence[Any]
+
+
+def _input(e: _Emit, d: Values, half: int) -> Values:
+    """BT: rows 0, 1, 2 (half 0) or 3, 4, 5 (half 1)."""
+    if half == 0:
+        even = e.fma(-4, d[2], d[4])
+        odd = e.fma(-4, d[1], d[3])
+        return e.fma(-5, d[2], e.fma(4, d[0], d[4])), e.add(even, odd), e.sub(even, odd)
+    even = e.sub(d[4], d[2])
+    odd = e.sub(d[3], d[1])
+    return e.fma(2, odd, even), e.fma(-2, odd, even), e.fma(-5, d[3], e.fma(4, d[1], d[5]))
+
+
+def _output(e: _Emit, m: Values, half: int) -> Values:
+    """AT: rows 0, 2 (half 0) or 1, 3 (half 1)."""
+    if half == 0:
+        a, b = e.add(m[1], m[2]), e.add(m[3], m[4])
+        return e.add(m[0], e.add(a, b)), e.fma(4, b, a)
+    a, b = e.sub(m[1], m[2]), e.sub(m[3], m[4])
+    return e.fma(2, b, a), e.add(e.fma(8, b, a), m[5])
+
+
+def _gradient(e: _Emit, y: Values, half: int) -> Values:
+    """A: rows 0, 1, 2 or 3, 4, 5."""
+    if half == 0:
+        even, odd = e.add(y[0], y[2]), e.add(y[1], y[3])
+        return y[0], e.add(even, odd), e.sub(even, odd)
+    even, odd = e.fma(4, y[2], y[0]), e.fma(4, y[3], y[1])
+    return e.fma(2, odd, even), e.fma(-2, odd, even), y[3]
+
+
+def _weight(e: _Emit, g: Values, half: int) -> Values:
+    """G: rows 0, 1, 2 or 3, 4, 5."""
+    if half == 0:
+        outer = e.scale(-1 / 6, e.add(g[0], g[2]))
+        return e.scale(1 / 4, g[0]), e.fma(-1 / 6, g[1], outer), e.fma(1 / 6, g[1], outer)
+    outer = e.fma(1 / 24, g[0], e.scale(1 / 6, g[2]))
+    return e.fma(1 / 12, g[1], outer), e.fma(-1 / 12, g[1], outer), g[2]
+
+
+def _weight_gradient(e: _Emit, u: Values, half: int) -> Values:
+    """GT: rows 0, 2 or 1."""
+    if half == 0:
+        a, b = e.add(u[1], u[2]), e.add(u[3], u[4])
+        scaled = e.scale(-1 / 6, a)
+        return (
+            e.fma(1 / 4, u[0], e.fma(1 / 24, b, scaled)),
+            e.add(e.fma(1 / 6, b, scaled), u[5]),
+        )
+    a, b = e.sub(u[1], u[2]), e.sub(u[3], u[4])
+    return (e.fma(-1 / 6, a, e.scale(1 / 12, b)),)
+
+
+def _two_dimensional(
+    one_dimension: Callable[[_Emit, Values, int], Values],
+    rows_of_half: tuple[tuple[int, ...], tuple[int, ...]],
+    size: int,
+) -> Any:
+    """An intrinsic (source, row step, column step, target, row step, column step): size x size vectors in."""
+
+    @intrinsic
+    def transform(typingctx, source, row_step, column_step, target, to_row_step, to_column_step):
+        def codegen(context, builder, signature, args):
+            source, row_step, column_step, target, to_row_step, to_column_step = args
+            e = _Emit(builder)
+
+            def at(base, row, row_step, column, column_step):
+                place = builder.add(base, builder.mul(row_step, ir.Constant(INT, row)))
+                return builder.add(place, builder.mul(column_step, ir.Constant(INT, column)))
+
+            for half in (0, 1):
+                columns = []
+                for j in range(size):
+                    values = [
+                        emit_load(builder, at(source, i, row_step, j, column_step))
+                        for i in range(size)
+                    ]
+                    columns.append(one_dimension(e, values, half))
+                for i, row in enumerate(rows_of_half[half]):
+                    values = [column[i] for column in columns]
+                    for other in (0, 1):
+                        results = one_dimension(e, values, other)
+                        for column, value in zip(rows_of_half[other], results, strict=True):
+                            place = at(target, row, to_row_step, column, to_column_step)
+                            emit_store(builder, place, value)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 6), codegen
+
+    return transform
+
+
+_SIX = ((0, 1, 2), (3, 4, 5))
+_input_vector = _two_dimensional(_input, _SIX, 6)
+_gradient_vector = _two_dimensional(_gradient, _SIX, 4)
+_weight_vector = _two_dimensional(_weight, _SIX, 3)
+_output_vector = _two_dimensional(_output, ((0, 2), (1, 3)), 6)
+_weight_gradient_vector = _two_dimensional(_weight_gradient, ((0, 2), (1,)), 6)
+
+
+@kernel(types.void(*[types.int64] * 7))
+def transform_input(source, row_step, pixel_step, panels, target, position_step, panel_step):
+    """BT d B of the 6x6 tile at `source`, `panels` panels of channels: 36 rows, position_step apart."""
+    for p in range(panels):
+        for v in range(0, 4 * PANEL, 4 * LANES):
+            _input_vector(
+                source + p * 64 + v,
+                row_step,
+                pixel_step,
+                target + p * panel_step + v,
+                6 * position_step,
+                position_step,
+            )
+
+
+@kernel(types.void(*[types.int64] * 7))
+def transform_gradient(source, row_step, pixel_step, panels, target, position_step, panel_step):
+    """A dy AT of the 4x4 tile at `source`."""
+    for p in range(panels):
+        for v in range(0, 4 * PANEL, 4 * LANES):
+            _gradient_vector(
+                source + p * 64 + v,
+                row_step,
+                pixel_step,
+                target + p * panel_step + v,
+                6 * position_step,
+                position_step,
+            )
+
+
+@kernel(types.void(*[types.int64] * 10))
+def transform_output(
+    source, position_step, panel_step, channels, target, row_step, pixel_step, height, width, scratch
+):
+    """AT m A into the tile at `target`: its first `height` x `width` pixels and `channels` channels.
+
+    scratch   1 KiB, for tiles that are cut off"""
+    for first in range(0, channels, PANEL):
+        at = source + first // PANEL * panel_step
+        lanes = channels - first
+        if height == 4 and width == 4 and lanes >= PANEL:
+            for v in range(0, 4 * PANEL, 4 * LANES):
+                to = target + first * 4 + v
+                _output_vector(at + v, 6 * position_step, position_step, to, row_step, pixel_step)
+        else:
+            for v in range(0, 4 * PANEL, 4 * LANES):
+                _output_vector(at + v, 6 * position_step, position_step, scratch + v, 256, 64)
+            for y in range(height):
+                for x in range(width):
+                    to = target + y * row_step + x * pixel_step + first * 4
+                    for i in range(0, PANEL, LANES):
+                        value = load(scratch + y * 256 + x * 64 + 4 * i)
+                        store_first(to + 4 * i, value, lanes - i)
+
+
+@kernel(types.void(*[types.int64] * 5))
+def transform_weight(source, row_step, column_step, target, position_step):
+    """G g GT of one panel of 3x3 kernels."""
+    for v in range(0, 4 * PANEL, 4 * LANES):
+        _weight_vector(
+            source + v, row_step, column_step, target + v, 6 * position_step, position_step
+        )
+
+
+@kernel(types.void(*[types.int64] * 3))
+def transform_weight_gradient(source, position_step, target):
+    """GT u G of one panel: nine rows of a panel, one after the other."""
+    for v in range(0, 4 * PANEL, 4 * LANES):
+        _weight_gradient_vector(source + v, 6 * position_step, position_step, target + v, 192, 64)
+
+
