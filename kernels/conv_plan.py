@@ -131,7 +131,7 @@ class Units:
 
     @property
     def stage_bytes(self) -> int:
-        return 0 if self.in_place else self.images * self.stage.image + 64
+        return 0 if self.in_place else -(-self.images * self.stage.image // 64) * 64
 
 
 def cut(
@@ -172,8 +172,9 @@ def cut(
 class GatherPlan:
     """Everything that `conv_direct.gather` needs for one shape.
 
-    phases        per phase: taps, floats per tap, addresses of the three tables, rows, columns, and
-                  where its weights begin in the packed weights
+    phases        per phase: taps, floats per tap; addresses of the tables of taps, of pixels in the stage, of
+                  pixels in the result; rows, columns; where its weights begin in the packed weights (bytes);
+                  distance of its rows in the result (rows)
     positions     per kernel position (kh, kw): the phase's first byte of packed weights, its number of taps,
                   and the tap's number in it
     weight_bytes  size of the packed weights
@@ -182,8 +183,7 @@ class GatherPlan:
     units: Units
     first_row: int
     first_column: int
-    source_row_step: int
-    result_row_step: int
+    source_step: int
     phases: Table
     positions: Table
     weight_bytes: int
@@ -246,6 +246,7 @@ def gather_plan(
                     y.count,
                     x.count,
                     weight_bytes,
+                    rows.result_step,
                 ]
             )
             n_taps = len(y.taps) * len(x.taps)
@@ -258,7 +259,6 @@ def gather_plan(
         rows.first,
         columns.first,
         rows.source_step,
-        rows.result_step,
         np.array(phases, np.int64),
         positions,
         weight_bytes,
@@ -284,7 +284,7 @@ class WeightPlan:
     units: Units
     first_row: int
     first_column: int
-    source_row_step: int
+    source_step: int
     blocks: Table
     pixel_rows: Table
     pixel_step: int

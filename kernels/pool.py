@@ -187,16 +187,17 @@ def gather_planes(x: Array, places: Array) -> Array:
         x = _channels_last(x, np.float32)
         launch(gather, (x, places, out, *sizes), tasks=_tasks(out.size))
     else:
-        flat = x.reshape(n, c, height * width)
-        out[...] = np.take_along_axis(flat, places.reshape(n, c, -1), 2).reshape(places.shape)
+        flat = places.reshape(n, c, places.shape[2] * places.shape[3])
+        planes = x.reshape(n, c, height * width)
+        out[...] = np.take_along_axis(planes, flat, 2).reshape(places.shape)
     return out
 
 
 def scatter_add_planes(x: Array, places: Array, shape: Sequence[int]) -> Array:
     """out = zeros of `shape` (N, C, H, W), x[n, c, i, j] added at places[n, c, i, j].
 
-    x and places (N, C, H', W'). Raises ValueError if the shapes do not fit, IndexError if a place is
-    outside the image.
+    x and places (N, C, H', W'). Raises ValueError if the shapes do not fit, IndexError if a place
+    is outside the image.
     """
     if places.shape != x.shape:
         raise ValueError(
@@ -212,11 +213,10 @@ def scatter_add_planes(x: Array, places: Array, shape: Sequence[int]) -> Array:
         x = _channels_last(x, np.float32)
         launch(scatter_add, (x, places, out, *sizes), tasks=tasks)
     else:
-        flat = np.zeros((n * c, height * width), x.dtype)
-        np.add.at(
-            flat, (np.arange(n * c)[:, None], places.reshape(n * c, -1)), x.reshape(n * c, -1)
-        )
-        out[...] = flat.reshape(shape)
+        flat = (n * c, x.shape[2] * x.shape[3])
+        planes = np.zeros((n * c, height * width), x.dtype)
+        np.add.at(planes, (np.arange(n * c)[:, None], places.reshape(flat)), x.reshape(flat))
+        out[...] = planes.reshape(shape)
     return out
 
 

@@ -283,7 +283,7 @@ def test_zero_init_last_makes_blocks_their_shortcuts(name):
 
 def test_initial_spread_of_convolutions():
     tg.manual_seed(0)
-    weight = models.resnet8(width=32).layer3[0].conv2.weight.numpy()
+    weight = models.resnet8(width=32).layer3[0].conv1.weight.numpy()
     assert weight.std() == pytest.approx(np.sqrt(2 / (128 * 9)), rel=0.02)
 
 

@@ -1,0 +1,400 @@
+"""The loops of Winograd's convolution (winograd.py says what they are for)."""
+
+from numba import njit
+
+from kernels.cache import kernel
+from kernels.microkernel import multiply_columns, multiply_rows
+from kernels.packing import copy_block, stage_rows
+from kernels.parallel import share
+from kernels.simd import LANES, PANEL, add, int64_at, load, store
+from kernels.winograd_transforms import (
+    transform_gradient,
+    transform_input,
+    transform_output,
+    transform_weight,
+    transform_weight_gradient,
+)
+
+_multiply_rows = multiply_rows.symbol
+_multiply_columns = multiply_columns.symbol
+_copy_block = copy_block.symbol
+_stage_rows = stage_rows.symbol
+_transform_input = transform_input.symbol
+_transform_gradient = transform_gradient.symbol
+_transform_output = transform_output.symbol
+_transform_weight = transform_weight.symbol
+_transform_weight_gradient = transform_weight_gradient.symbol
+
+
+# ------------------------------------------------------------------------------------------- weights
+
+
+@kernel(needs=[copy_block, transform_weight])
+def transform_weights(ints, floats, task, tasks):
+    """U[xi][panel of outputs][input][16] from weights of any strides."""
+    weight, lane_step, k_step, position_step = ints[0], ints[1], ints[2], ints[3]
+    outer, inner, turned = ints[4], ints[5], ints[6]
+    target, target_position = ints[7], ints[8]
+    scratch = ints[9] + task * 9 * 64
+    panels = (outer + PANEL - 1) // PANEL
+    total = panels * inner
+    for item in range(share(total, task, tasks), share(total, task + 1, tasks)):
+        p = item // inner
+        k = item - p * inner
+        at = weight + p * PANEL * lane_step + k * k_step
+        lanes = min(PANEL, outer - p * PANEL)
+        _copy_block(at, position_step, lane_step, 9, lanes, scratch, 64, PANEL)
+        if turned:
+            _transform_weight(scratch + 8 * 64, -192, -64, target + item * 64, target_position)
+        else:
+            _transform_weight(scratch, 192, 64, target + item * 64, target_position)
+
+
+# ------------------------------------------------------------------------- pieces of the two schedules
+#
+# The bodies that walk over units share the beginning of their argument block: the source image, the units of
+# winograd_plan.TilePlan, and the layout of the two stages. Steps and sizes are in bytes.
+
+(
+    SOURCE,
+    SOURCE_IMAGE,
+    SOURCE_ROW,
+    SOURCE_PIXEL,
+    SOURCE_CHANNEL,
+    HEIGHT,
+    WIDTH,
+    CHANNELS,
+    FIRST_ROW,
+    FIRST_COLUMN,
+    IMAGES,
+    UNITS,
+    UNIT_IMAGES,
+    BANDS,
+    BAND_ROWS,
+    TILES_IN_IMAGE,
+    COLUMNS,
+    STAGE_ROWS,
+    STAGE_COLUMNS,
+    STAGE_PIXEL,
+    STAGE_ROW,
+    STAGE_IMAGE,
+    TILES,
+    PATCH_PIXEL,
+    PATCH_ROW,
+    PATCH_IMAGE,
+    OWN,  # where a body's own arguments begin
+) = range(27)
+
+
+@njit(nogil=True)
+def _unit(ints, unit):
+    """First image, images, first row of tiles and number of tiles of a unit."""
+    images, bands, band_rows = ints[UNIT_IMAGES], ints[BANDS], ints[BAND_ROWS]
+    n, top = unit * images, 0
+    rows = ints[TILES_IN_IMAGE] // ints[COLUMNS]
+    if bands > 1:
+        n = unit // bands
+        top = (unit - n * bands) * band_rows
+    here = min(images, ints[IMAGES] - n)
+    return n, here, top, here * min(band_rows, rows - top) * ints[COLUMNS]
+
+
+@njit(nogil=True)
+def _stage_source(ints, n, here, top, buffer):
+    """Stage the 6x6 windows of a unit."""
+    for i in range(here):
+        _stage_rows(
+            ints[SOURCE] + (n + i) * ints[SOURCE_IMAGE],
+            ints[SOURCE_ROW],
+            ints[SOURCE_PIXEL],
+            ints[SOURCE_CHANNEL],
+            ints[HEIGHT],
+            ints[WIDTH],
+            ints[CHANNELS],
+            4 * top + ints[FIRST_ROW],
+            ints[STAGE_ROWS],
+            ints[FIRST_COLUMN],
+            ints[STAGE_COLUMNS],
+            buffer + i * ints[STAGE_IMAGE],
+            ints[STAGE_ROW],
+            ints[STAGE_PIXEL],
+            ints[STAGE_PIXEL] // 4,
+        )
+
+
+@njit(nogil=True)
+def _stage_patches(ints, gradient, n, here, top, buffer):
+    """Stage the 4x4 windows of a unit; `gradient`: address, 4 steps, height, width, channels."""
+    for i in range(here):
+        _stage_rows(
+            gradient[0] + (n + i) * gradient[1],
+            gradient[2],
+            gradient[3],
+            gradient[4],
+            gradient[5],
+            gradient[6],
+            gradient[7],
+            4 * top,
+            4 * ints[BAND_ROWS],
+            0,
+            4 * ints[COLUMNS],
+            buffer + i * ints[PATCH_IMAGE],
+            ints[PATCH_ROW],
+            ints[PATCH_PIXEL],
+            ints[PATCH_PIXEL] // 4,
+        )
+
+
+@njit(nogil=True)
+def _write_tiles(ints, result, n, top, tiles, products, position_step, panel_step, scratch):
+    """Transform a unit's products back into the result.
+
+    `result`: address, steps of image, row, pixel; height, width, channels"""
+    table = int64_at(ints[TILES])
+    for t in range(tiles):
+        row, column = 4 * top + table[5 * t + 2], table[5 * t + 3]
+        to = result[0] + (n + table[5 * t + 4]) * result[1] + row * result[2] + column * result[3]
+        _transform_output(
+            products + t * 64,
+            position_step,
+            panel_step,
+            result[6],
+            to,
+            result[2],
+            result[3],
+            min(4, result[4] - row),
+            min(4, result[5] - column),
+            scratch,
+        )
+
+
+# ---------------------------------------------------------------------------------------- fused
+
+
+@kernel(needs=[multiply_rows, stage_rows, transform_input, transform_output])
+def fused_forward(ints, floats, task, tasks):
+    """stage -> V -> M -> result, unit by unit."""
+    result = int64_at(ints[OWN])
+    u, u_position = ints[OWN + 1], ints[OWN + 2]
+    buffer = ints[OWN + 3] + task * ints[OWN + 4]
+    v, v_position = buffer + ints[OWN + 5], ints[OWN + 6]
+    m, m_position, m_panel = v + ints[OWN + 7], ints[OWN + 8], ints[OWN + 9]
+    scratch = m + ints[OWN + 10]
+    offsets = scratch + 1024  # 64 bytes of zeros, then the rows of V, then the rows of M
+    unit_tiles = ints[OWN + 11]
+    table = int64_at(ints[TILES])
+    channels = ints[CHANNELS]
+    panels, v_panels = (result[6] + PANEL - 1) // PANEL, (channels + PANEL - 1) // PANEL
+    int64_at(offsets)[0] = 0
+    v_rows = offsets + 64
+    m_rows = v_rows + 8 * unit_tiles
+    for t in range(unit_tiles):
+        int64_at(v_rows)[t] = t * v_panels * 64
+        int64_at(m_rows)[t] = t * 64
+    for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
+        n, here, top, tiles = _unit(ints, unit)
+        _stage_source(ints, n, here, top, buffer)
+        for t in range(tiles):
+            at = buffer + table[5 * t]
+            to = v + t * v_panels * 64
+            _transform_input(at, ints[STAGE_ROW], ints[STAGE_PIXEL], v_panels, to, v_position, 64)
+        for xi in range(36):
+            for p in range(panels):
+                _multiply_rows(
+                    tiles,
+                    v + xi * v_position,
+                    v_rows,
+                    offsets,
+                    1,
+                    channels,
+                    u + xi * u_position + p * channels * 64,
+                    m + xi * m_position + p * m_panel,
+                    m_rows,
+                    PANEL,
+                    0,
+                )
+        _write_tiles(ints, result, n, top, tiles, m, m_position, m_panel, scratch)
+
+
+@kernel(needs=[multiply_columns, stage_rows, transform_input, transform_gradient])
+def fused_weight_gradient(ints, floats, task, tasks):
+    """stage -> V, D -> dU of this task, unit by unit."""
+    gradient = int64_at(ints[OWN])
+    du, du_position, du_task = ints[OWN + 1], ints[OWN + 2], ints[OWN + 3]
+    buffer = ints[OWN + 4] + task * ints[OWN + 5]
+    patches = buffer + ints[OWN + 6]
+    v, v_position = patches + ints[OWN + 7], ints[OWN + 8]
+    d, d_position = v + ints[OWN + 9], ints[OWN + 10]
+    zero = d + ints[OWN + 11]
+    panel_step = ints[OWN + 12]
+    table = int64_at(ints[TILES])
+    channels = ints[CHANNELS]
+    v_panels, d_panels = (channels + PANEL - 1) // PANEL, (gradient[7] + PANEL - 1) // PANEL
+    du += task * du_task
+    int64_at(zero)[0] = 0
+    begin = share(ints[UNITS], task, tasks)
+    for unit in range(begin, share(ints[UNITS], task + 1, tasks)):
+        n, here, top, tiles = _unit(ints, unit)
+        _stage_source(ints, n, here, top, buffer)
+        _stage_patches(ints, gradient, n, here, top, patches)
+        for t in range(tiles):
+            at = buffer + table[5 * t]
+            _transform_input(at, ints[STAGE_ROW], ints[STAGE_PIXEL], v_panels, v + t * 64, v_position, panel_step)
+            at = patches + table[5 * t + 1]
+            _transform_gradient(at, ints[PATCH_ROW], ints[PATCH_PIXEL], d_panels, d + t * 64, d_position, panel_step)
+        for xi in range(36):
+            for p in range(d_panels):
+                for q in range(v_panels):
+                    _multiply_columns(
+                        min(PANEL, channels - q * PANEL),
+                        v + xi * v_position + q * panel_step,
+                        zero,
+                        1,
+                        tiles,
+                        64,
+                        d + xi * d_position + p * panel_step,
+                        64,
+                        du + xi * du_position + (p * channels + q * PANEL) * 64,
+                        64,
+                        PANEL,
+                        1 if unit > begin else 0,
+                    )
+
+
+# --------------------------------------------------------------------------------------- by step
+
+
+@kernel(needs=[stage_rows, transform_input])
+def all_inputs(ints, floats, task, tasks):
+    """V of all tiles."""
+    v, v_position, tile_step, panel_step = ints[OWN], ints[OWN + 1], ints[OWN + 2], ints[OWN + 3]
+    buffer = ints[OWN + 4] + task * ints[OWN + 5]
+    table = int64_at(ints[TILES])
+    panels = (ints[CHANNELS] + PANEL - 1) // PANEL
+    for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
+        n, here, top, tiles = _unit(ints, unit)
+        first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
+        _stage_source(ints, n, here, top, buffer)
+        for t in range(tiles):
+            to = v + (first + t) * tile_step
+            at = buffer + table[5 * t]
+            _transform_input(at, ints[STAGE_ROW], ints[STAGE_PIXEL], panels, to, v_position, panel_step)
+
+
+@kernel(needs=[stage_rows, transform_gradient])
+def all_gradients(ints, floats, task, tasks):
+    """D of all tiles."""
+    gradient = int64_at(ints[OWN])
+    d, d_position, panel_step = ints[OWN + 1], ints[OWN + 2], ints[OWN + 3]
+    buffer = ints[OWN + 4] + task * ints[OWN + 5]
+    table = int64_at(ints[TILES])
+    panels = (gradient[7] + PANEL - 1) // PANEL
+    for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
+        n, here, top, tiles = _unit(ints, unit)
+        first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
+        _stage_patches(ints, gradient, n, here, top, buffer)
+        for t in range(tiles):
+            at = buffer + table[5 * t + 1]
+            to = d + (first + t) * 64
+            _transform_gradient(at, ints[PATCH_ROW], ints[PATCH_PIXEL], panels, to, d_position, panel_step)
+
+
+@kernel(needs=[transform_output])
+def all_outputs(ints, floats, task, tasks):
+    """Results of all tiles."""
+    result = int64_at(ints[OWN])
+    m, m_position, m_panel = ints[OWN + 1], ints[OWN + 2], ints[OWN + 3]
+    scratch = ints[OWN + 4] + task * ints[OWN + 5]
+    for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
+        n, here, top, tiles = _unit(ints, unit)
+        first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
+        _write_tiles(ints, result, n, top, tiles, m + first * 64, m_position, m_panel, scratch)
+
+
+@kernel(needs=[multiply_rows])
+def all_products(ints, floats, task, tasks):
+    """M = V U: a task's share of the (position, panel) pairs, in blocks of tiles that stay in the cache."""
+    v, v_position, channels, u, u_position = ints[0], ints[1], ints[2], ints[3], ints[4]
+    m, m_position, m_panel, panels, tiles = ints[5], ints[6], ints[7], ints[8], ints[9]
+    zero, v_rows, m_rows, block = ints[10], ints[11], ints[12], ints[13]
+    v_row = (channels + PANEL - 1) // PANEL * 64
+    begin, end = share(36 * panels, task, tasks), share(36 * panels, task + 1, tasks)
+    while begin < end:
+        xi = begin // panels
+        stop = min(end, (xi + 1) * panels)
+        for t in range(0, tiles, block):
+            for item in range(begin, stop):
+                p = item - xi * panels
+                _multiply_rows(
+                    min(block, tiles - t),
+                    v + xi * v_position + t * v_row,
+                    v_rows,
+                    zero,
+                    1,
+                    channels,
+                    u + xi * u_position + p * channels * 64,
+                    m + xi * m_position + p * m_panel + t * 64,
+                    m_rows,
+                    PANEL,
+                    0,
+                )
+        begin = stop
+
+
+@kernel(needs=[multiply_columns])
+def all_weight_products(ints, floats, task, tasks):
+    """dU (+)= V^T D: a task's share of the (position, panel of outputs) pairs."""
+    v, v_position, channels, d, d_position = ints[0], ints[1], ints[2], ints[3], ints[4]
+    du, du_position, panel_step, d_panels, tiles = ints[5], ints[6], ints[7], ints[8], ints[9]
+    zero, block, accumulate = ints[10], ints[11], ints[12]
+    v_panels = (channels + PANEL - 1) // PANEL
+    begin, end = share(36 * d_panels, task, tasks), share(36 * d_panels, task + 1, tasks)
+    while begin < end:
+        xi = begin // d_panels
+        stop = min(end, (xi + 1) * d_panels)
+        for t in range(0, tiles, block):
+            for item in range(begin, stop):
+                p = item - xi * d_panels
+                for q in range(v_panels):
+                    _multiply_columns(
+                        min(PANEL, channels - q * PANEL),
+                        v + xi * v_position + q * panel_step + t * 64,
+                        zero,
+                        1,
+                        min(block, tiles - t),
+                        64,
+                        d + xi * d_position + p * panel_step + t * 64,
+                        64,
+                        du + xi * du_position + (p * channels + q * PANEL) * 64,
+                        64,
+                        PANEL,
+                        1 if accumulate or t else 0,
+                    )
+        begin = stop
+
+
+@kernel(needs=[copy_block, transform_weight_gradient])
+def write_weight_gradient(ints, floats, task, tasks):
+    """(O, I, 3, 3) from the sum of the tasks' dU[xi][panel of outputs][input][16]."""
+    du, du_position, n_partials, du_task = ints[0], ints[1], ints[2], ints[3]
+    outer, inner, result = ints[4], ints[5], ints[6]
+    scratch = ints[7] + task * 45 * 64
+    panels = (outer + PANEL - 1) // PANEL
+    total = panels * inner
+    for item in range(share(total, task, tasks), share(total, task + 1, tasks)):
+        p = item // inner
+        k = item - p * inner
+        source, step = du + item * 64, du_position
+        if n_partials > 1:
+            for xi in range(36):
+                for v in range(0, 64, 4 * LANES):
+                    at = du + xi * du_position + item * 64 + v
+                    value = load(at)
+                    for i in range(1, n_partials):
+                        value = add(value, load(at + i * du_task))
+                    store(scratch + xi * 64 + v, value)
+            source, step = scratch, 64
+        _transform_weight_gradient(source, step, scratch + 36 * 64)
+        to = result + (p * PANEL * inner + k) * 36
+        lanes = min(PANEL, outer - p * PANEL)
+        _copy_block(scratch + 36 * 64, 4, 64, lanes, 9, to, inner * 36, 9)
