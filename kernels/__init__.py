@@ -2,12 +2,13 @@
 
     from kernels import matmul, conv2d_forward, conv2d_grad_input, conv2d_grad_weight
 
-Knows nothing of tensors or gradients. README.md explains how the kernels work; `kernels.reference` has the same
-functions in the plainest NumPy. Nothing is compiled before it is first called.
+Knows nothing of tensors or gradients. README.md explains how the kernels work; `kernels.reference`
+has the same functions in the plainest NumPy. Nothing is compiled before it is first called.
 """
 
 from kernels.buffers import empty, empty_like, empty_nhwc, trim, zeros
-from kernels.cache import cache_info, registered, warmup
+from kernels.cache import cache_info, registered
+from kernels.compilation import warmup
 from kernels.conv import (
     conv2d_forward,
     conv2d_grad_input,

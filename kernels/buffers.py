@@ -1,16 +1,17 @@
 """Reuse of large arrays.
 
-A training step makes and drops gigabytes of arrays of the same few sizes. Fresh memory costs page faults
-(0.2 to 0.5 ms per MB), so arrays of 256 KiB and more take their memory from free lists kept by size:
+A training step makes and drops gigabytes of arrays of the same few sizes. Fresh memory costs page
+faults (0.2 to 0.5 ms per MB), so arrays of 256 KiB and more take their memory from free lists kept
+by size:
 
     x = empty((128, 16, 32, 32), np.float32)
 
-The memory returns to its list when the last array that looks at it is gone, views included (every view
-keeps the owner alive through `.base`), and not earlier. So a result in the user's hands is never
-overwritten by a later one. The memory is 64-byte aligned and holds whatever was there before.
+The memory returns to its list when the last array that looks at it is gone, views included (every
+view keeps the owner alive through `.base`), and not earlier. So a result in the user's hands is
+never overwritten by a later one. The memory is 64-byte aligned and holds whatever was there before.
 
-The pool keeps at most `set_pool_limit` bytes of unused memory (default a quarter of the machine's memory,
-at most 4 GiB), dropping the blocks that were unused for longest; `trim()` drops them all.
+The pool keeps at most `set_pool_limit` bytes of unused memory (default a quarter of the machine's
+memory, at most 4 GiB), dropping the blocks that were unused for longest; `trim()` drops them all.
 """
 
 import math
@@ -94,7 +95,8 @@ _pool = _Pool()
 
 
 class _Owner:
-    """Holds one block on behalf of the arrays that view it; returns it when the last one is gone."""
+    """Holds one block on behalf of the arrays that view it; returns it when the last one is
+    gone."""
 
     __slots__ = ("__array_interface__", "block")
 
@@ -118,7 +120,8 @@ class _Owner:
 
 
 def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """An uninitialised C-contiguous array, like `numpy.empty`, from reused memory if it is large."""
+    """An uninitialised C-contiguous array, like `numpy.empty`, from reused memory if it is
+    large."""
     dtype = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     nbytes = math.prod(shape) * dtype.itemsize

@@ -3,23 +3,24 @@
     @kernel("void(int64, int64)")
     def body(address, n): ...
 
-declares a kernel: a function with one explicit signature that Numba compiles to a C function when its
-`.address` is first needed. Importing the package compiles nothing.
+declares a kernel: a function with one explicit signature that Numba compiles to a C function when
+its `.address` is first needed. Importing the package compiles nothing.
 
 Where the machine code lives: `<user cache directory>/tinygrad_ft/<module>-<key>/`, or below
-TINYGRAD_FT_CACHE_DIR if that is set. The key is a hash of everything the code depends on: the source of
-the kernel's module and of every module of this package that it imports (directly or not), the versions
-of Python, Numba and llvmlite, the processor and its features, the vector width, Numba's code generation
-settings. An edit or an upgrade therefore leads to another directory and old code is never found.
-Numba itself would notice only edits of the file that holds the kernel.
+TINYGRAD_FT_CACHE_DIR if that is set. The key is a hash of everything the code depends on: the
+source of the kernel's module and of every module of this package that it imports (directly or not),
+the versions of Python, Numba and llvmlite, the processor and its features, the vector width,
+Numba's code generation settings. An edit or an upgrade therefore leads to another directory and old
+code is never found. Numba itself would notice only edits of the file that holds the kernel.
 
-Modules of this package must import each other as `from kernels.x import y`: that line is what the hash
-follows (a test holds the rule). The directory is made private to the user (mode 0700), because a cache
-file is code. Files are replaced atomically, so any number of processes may start at once; a damaged file
-is recompiled. Without a writable directory kernels are compiled in memory, and `cache_info()` says so.
+Modules of this package must import each other as `from kernels.x import y`: that line is what the
+hash follows (a test holds the rule). The directory is made private to the user (mode 0700), because
+a cache file is code. Files are replaced atomically, so any number of processes may start at once; a
+damaged file is recompiled. Without a writable directory kernels are compiled in memory, and
+`cache_info()` says so.
 
-One kernel may call another one as a plain C function, at the price of a few nanoseconds and none of the
-compile time that inlining costs: see `Kernel.symbol`.
+One kernel may call another one as a plain C function, at the price of a few nanoseconds and none of
+the compile time that inlining costs: see `Kernel.symbol`.
 """
 
 import ctypes
@@ -28,13 +29,12 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,14 @@ PACKAGE = Path(__file__).parent
 UNUSED_DAYS = 30
 """A cache directory of an older version that no process used for so long is deleted."""
 
-_registry: dict[str, "Compiled"] = {}
+registry: dict[str, "Compiled"] = {}
+"""All kernels by name, "module.function"."""
 _lock = threading.RLock()
 _counts = {"compiled": 0, "loaded": 0}
 _problem: str | None = None
 
 
-# ------------------------------------------------------------------------------ keys and directories
+# ----------------------------------------------------------------------------- keys and directories
 
 
 def cache_directory() -> Path:
@@ -71,23 +72,30 @@ def cache_directory() -> Path:
 _IMPORT = re.compile(r"^\s*from kernels\.([\w.]+) import", re.MULTILINE)
 
 
-def _sources_of(module: str) -> list[Path]:
-    """The files that code in kernels/<module>.py depends on, itself included."""
-    found: dict[str, Path] = {}
+@cache
+def _source(name: str) -> str | None:
+    """The text of kernels/<name>.py, as it was when the module was imported (see Compiled)."""
+    path = PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def sources_of(module: str) -> dict[str, str]:
+    """Names and texts of the modules that code in kernels/<module>.py depends on, with itself."""
+    found: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        path = PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
-        if name not in found and path.exists():
-            found[name] = path
-            waiting += _IMPORT.findall(path.read_text(encoding="utf-8"))
-    return [found[name] for name in sorted(found)]
+        text = _source(name)
+        if name not in found and text is not None:
+            found[name] = text
+            waiting += _IMPORT.findall(text)
+    return dict(sorted(found.items()))
 
 
-@lru_cache(maxsize=1)
+@cache
 def _surroundings() -> str:
     """Everything but source code that compiled code depends on."""
-    config = numba.config
+    config: Any = numba.config
     return "\n".join(
         [
             platform.python_implementation(),
@@ -102,15 +110,15 @@ def _surroundings() -> str:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _directory_name(module: str) -> str:
     digest = hashlib.sha256(_surroundings().encode())
-    for path in _sources_of(module):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, text in sources_of(module).items():
+        digest.update(f"\0{name}\0{text}".encode())
     return f"{module}-{digest.hexdigest()[:20]}"
 
 
-def _writable_directory(module: str) -> Path | None:
+def writable_directory(module: str) -> Path | None:
     """The kernel cache directory for a module, made if need be; None if it cannot be written."""
     global _problem
     path = cache_directory() / _directory_name(module)
@@ -134,18 +142,21 @@ def _remove_unused(path: Path, module: str) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-# ------------------------------------------------------------------------------------------- kernels
+# ------------------------------------------------------------------------------------------ kernels
 
 
 class Compiled:
-    """Something that is compiled once per process, or loaded from disk; listed in `registered()`."""
+    """Something that is compiled once per process, or loaded from disk; listed in
+    `registered()`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.module = function.__module__.removeprefix("kernels.")
         self.name = f"{self.module}.{function.__name__}"
         self.function = function
         self.ready = False
-        _registry[self.name] = self
+        registry[self.name] = self
+        # Read the sources now: code that is in memory must never be filed under a later edit's key.
+        sources_of(self.module)
 
     def load(self) -> None:
         """Compile, or load from disk. Safe to call from several threads, and cheap when done."""
@@ -154,15 +165,16 @@ class Compiled:
         with _lock:
             if self.ready:
                 return
-            directory = _writable_directory(self.module)
-            before = numba.config.CACHE_DIR
+            directory = writable_directory(self.module)
+            config: Any = numba.config
+            before = config.CACHE_DIR
             # Numba reads this setting only while the cache is being attached, so the rest of the
             # process keeps its own.
-            numba.config.CACHE_DIR = str(directory or "")
+            config.CACHE_DIR = str(directory or "")
             try:
                 from_disk = self._build(cached=directory is not None)
             finally:
-                numba.config.CACHE_DIR = before
+                config.CACHE_DIR = before
             _counts["loaded" if from_disk else "compiled"] += 1
             self.ready = True
 
@@ -234,7 +246,8 @@ class Kernel(Compiled):
 
     @property
     def call(self) -> Callable[..., Any]:
-        """The kernel as a Python callable on integers (addresses too) and floats; releases the GIL."""
+        """The kernel as a Python callable on integers (addresses too) and floats; releases the
+        GIL."""
         found = self.__dict__.get("_call")
         if found is None:
             arguments, result = sigutils.normalize_signature(self._signature)
@@ -281,8 +294,8 @@ def kernel(
 
     signature  Numba signature, as text or types; by default that of a parallel body
     needs      kernels that this one calls through their `.symbol`
-    fastmath   LLVM flags; the default allows a*b+c in one rounding and nothing that could lose a NaN
-               or an infinity
+    fastmath   LLVM flags; the default allows a*b+c in one rounding and nothing that could lose a
+               NaN or an infinity
     """
 
     def decorate(function: Callable[..., Any]) -> Kernel:
@@ -291,12 +304,12 @@ def kernel(
     return decorate
 
 
-# -------------------------------------------------------------------------------------- for the user
+# ------------------------------------------------------------------------------------- for the user
 
 
 def registered() -> list[str]:
     """Names of all kernels, "module.function", in the order of their declaration."""
-    return list(_registry)
+    return list(registry)
 
 
 def cache_info() -> dict[str, Any]:
@@ -311,118 +324,14 @@ def cache_info() -> dict[str, Any]:
     bytes      size of the directory
     """
     directory = cache_directory()
-    writable = _writable_directory("parallel") is not None
+    writable = writable_directory("parallel") is not None
     files = [path for path in directory.rglob("*") if path.is_file()] if directory.is_dir() else []
     return {
         "directory": str(directory),
         "writable": writable,
         "problem": None if writable else _problem,
-        "kernels": len(_registry),
-        "on_disk": sum(item.on_disk() for item in _registry.values()),
+        "kernels": len(registry),
+        "on_disk": sum(item.on_disk() for item in registry.values()),
         **_counts,
         "bytes": sum(path.stat().st_size for path in files),
     }
-
-
-def warmup(
-    progress: Callable[[int, int, str], object] | None = None,
-    names: Iterable[str] | None = None,
-    processes: int | None = None,
-) -> None:
-    """Compile every kernel that is not on disk yet, and load all.
-
-    progress   called as progress(done, total, name) after each kernel
-    names      only these (see `registered()`); default all
-    processes  how many compile at once; default one per available core. With one, or when the cache
-               directory cannot be written, this process compiles everything itself.
-    """
-    chosen = [_registry[name] for name in names] if names is not None else list(_registry.values())
-    report = progress or (lambda done, total, name: None)
-    missing = [item.name for item in chosen if not (item.ready or item.on_disk())]
-    workers = min(processes or _cores(), len(missing))
-    done = 0
-    total = len(chosen)
-    if workers > 1 and _writable_directory("parallel") is not None:
-        for name in _compile_in_processes(missing, workers):
-            done += 1
-            report(done, total, name)
-    counted = done
-    for item in chosen:
-        item.load()
-        if not counted or item.name not in missing:
-            done = min(done + 1, total)
-            report(done, total, item.name)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _compile_in_processes(names: Sequence[str], workers: int) -> Iterable[str]:
-    """Start interpreters that compile one named kernel after another into the shared directory.
-
-    Yields names as they are finished. A worker that dies ends quietly: what it left is compiled by
-    the caller, in its own process, where an error is seen."""
-    import queue
-
-    todo: queue.SimpleQueue[str] = queue.SimpleQueue()
-    finished: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    for name in names:
-        todo.put(name)
-
-    def drive() -> None:
-        command = [sys.executable, "-c", "from kernels.cache import _serve; _serve()"]
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [str(PACKAGE.parent), *filter(None, [environment.get("PYTHONPATH")])]
-        )
-        try:
-            with subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env=environment,
-            ) as process:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                while True:
-                    try:
-                        name = todo.get_nowait()
-                    except queue.Empty:
-                        break
-                    process.stdin.write(name + "\n")
-                    process.stdin.flush()
-                    if process.stdout.readline().strip() != name:
-                        break
-                    finished.put(name)
-                process.stdin.close()
-        except OSError:
-            pass
-        finally:
-            finished.put(None)
-
-    for _ in range(workers):
-        threading.Thread(target=drive, daemon=True).start()
-    running = workers
-    while running:
-        item = finished.get()
-        if item is None:
-            running -= 1
-        else:
-            yield item
-
-
-def _serve() -> None:
-    """The other side of `_compile_in_processes`: names in, the same names out when compiled."""
-    import kernels  # noqa: F401  (declares all kernels)
-
-    for line in sys.stdin:
-        name = line.strip()
-        _registry[name].load()
-        print(name, flush=True)
-
-

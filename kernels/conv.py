@@ -2,14 +2,14 @@
 
     y[n, o, i, j] = sum over c, kh, kw of  x[n, c, i*s + kh*d - p, j*s + kw*d - p] * w[o, c, kh, kw]
 
-(cross-correlation, as everywhere in deep learning; o and c run within a group). Logical shapes are PyTorch's:
-x (N,C,H,W), weight (O, C/groups, kH, kW). Inputs may have any strides. Results of 4-D images come in
-channels-last memory, weight gradients in plain C order. `out=` may be any array of the right shape and dtype
-that does not overlap the inputs.
+(cross-correlation, as everywhere in deep learning; o and c run within a group). Logical shapes are
+PyTorch's: x (N,C,H,W), weight (O, C/groups, kH, kW). Inputs may have any strides. Results of 4-D
+images come in channels-last memory, weight gradients in plain C order. `out=` may be any array of
+the right shape and dtype that does not overlap the inputs.
 
 | case | path |
 |---|---|
-| float32, 3x3, stride 1, dilation 1, one group, enough channels | winograd.py, unless switched off |
+| float32, 3x3, stride 1, dilation 1, one group, 8 channels or more | winograd.py unless off |
 | float32, everything else | conv_direct.py |
 | float64 | conv_general.py: NumPy, one matrix product per kernel position |
 
@@ -17,6 +17,7 @@ The three functions are a closed family: the gradients of each are made of the o
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from kernels import buffers, winograd
 from kernels import conv_general as general
 from kernels.conv_direct import run_gather, run_weight_gradient
-from kernels.conv_plan import forward_axis, grad_input_axis, output_size
+from kernels.conv_plan import Axis, forward_axis, grad_input_axis, output_size
 from kernels.winograd import set_winograd, winograd_enabled
 
 __all__ = [
@@ -74,14 +75,14 @@ class _Shape:
         if groups < 1 or c != inner * groups or o % groups:
             raise ValueError(
                 f"{op}: input {tuple(x_shape)} and weight {tuple(weight_shape)} do not fit with "
-                f"groups={groups}: needed are C = groups * weight.shape[1] and O a multiple of groups"
+                f"groups={groups}: C must be groups * weight.shape[1], O a multiple of groups"
             )
         sizes = zip((h, w), (kh, kw), self.stride, self.padding, self.dilation, strict=True)
         self.out_size = [output_size(*axis) for axis in sizes]
         if min(kh, kw) < 1 or min(self.out_size) < 1:
             raise ValueError(
-                f"{op}: a {kh}x{kw} kernel with dilation {self.dilation} does not fit into an image of "
-                f"{h}x{w} with padding {self.padding}"
+                f"{op}: a {kh}x{kw} kernel with dilation {self.dilation} does not fit into an "
+                f"image of {h}x{w} with padding {self.padding}"
             )
         self.result = (n, o, *self.out_size)
 
@@ -92,7 +93,8 @@ class _Shape:
     def check_grad(self, op: str, grad_out: Array) -> None:
         if grad_out.shape != self.result:
             raise ValueError(
-                f"{op}: grad_out has shape {grad_out.shape}, the convolution's result has {self.result}"
+                f"{op}: grad_out has shape {grad_out.shape}, the convolution's result "
+                f"has {self.result}"
             )
 
 
@@ -131,8 +133,9 @@ def conv2d_forward(
 ) -> Array:
     """Convolve images x (N, C, H, W) with weight (O, C/groups, kH, kW); returns (N, O, H', W').
 
-    H' = (H + 2*padding - dilation*(kH - 1) - 1) // stride + 1, and likewise W'. Padding is with zeros.
-    Raises ValueError for shapes that do not fit, TypeError for dtypes other than float32 or float64.
+    H' = (H + 2*padding - dilation*(kH - 1) - 1) // stride + 1, and likewise W'. Padding is with
+    zeros. Raises ValueError for shapes that do not fit, TypeError for dtypes other than float32 or
+    float64.
     """
     op = "conv2d_forward"
     shape = _Shape(op, x.shape, weight.shape, stride, padding, dilation, groups)
@@ -169,7 +172,8 @@ def conv2d_grad_input(
         grad_x[n, c, h, w] = sum over o, kh, kw of  grad_out[n, o, i, j] * w[o, c, kh, kw]
                              where i*s + kh*d - p = h and j*s + kw*d - p = w
 
-    grad_out (N, O, H', W'); input_shape is x.shape. Returns (N, C, H, W). Errors as in conv2d_forward.
+    grad_out (N, O, H', W'); input_shape is x.shape. Returns (N, C, H, W). Errors as in
+    conv2d_forward.
     """
     op = "conv2d_grad_input"
     shape = _Shape(op, input_shape, weight.shape, stride, padding, dilation, groups)
@@ -204,7 +208,8 @@ def conv2d_grad_weight(
 ) -> Array:
     """The gradient of conv2d_forward(x, weight, ...) with respect to weight.
 
-        grad_w[o, c, kh, kw] = sum over n, i, j of  grad_out[n, o, i, j] * x[n, c, i*s + kh*d - p, j*s + kw*d - p]
+        grad_w[o, c, kh, kw] = sum over n, i, j of  grad_out[n, o, i, j]
+                                                    * x[n, c, i*s + kh*d - p, j*s + kw*d - p]
 
     grad_out (N, O, H', W'), x (N, C, H, W). Returns (O, C/groups, kH, kW) in C order.
     Errors as in conv2d_forward.
@@ -232,8 +237,14 @@ def conv2d_grad_weight(
     return result
 
 
-def _axes(make: Any, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], shape: _Shape) -> Any:
-    return [
+def _axes(
+    make: Callable[[int, int, int, int, int], Axis],
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    shape: _Shape,
+) -> tuple[Axis, Axis]:
+    """Both axes of a convolution, for the direct path."""
+    rows, columns = (
         make(
             x_shape[2 + i],
             weight_shape[2 + i],
@@ -242,4 +253,5 @@ def _axes(make: Any, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], sh
             shape.dilation[i],
         )
         for i in (0, 1)
-    ]
+    )
+    return rows, columns

@@ -1,22 +1,26 @@
-"""Direct convolution: an implicit matrix product, result pixels x (kernel positions, channels) x channels.
+"""Direct convolution: an implicit matrix product, result pixels x (kernel positions, channels) x
+channels.
 
-No im2col: the micro-kernel gets a table of pixel addresses and a table of kernel offsets (conv_plan.py), and
-reads the windows where they overlap in memory. This path serves every stride, padding, dilation and number
-of groups; 3x3 convolutions of stride 1 mostly take the Winograd path (conv.py decides).
+No im2col: the micro-kernel gets a table of pixel addresses and a table of kernel offsets
+(conv_plan.py), and reads the windows where they overlap in memory. This path serves every stride,
+padding, dilation and number of groups; 3x3 convolutions of stride 1 mostly take the Winograd path
+(conv.py decides).
 
-    forward          gather, with packed weights [group][panel of 16 outputs][kernel position][input][16]
+    forward          gather, with weights packed as [group][panel of outputs][position][input][16]
     input gradient   gather as well, of the result's gradient, once per phase of the stride
     weight gradient  products of image columns and gradient panels, summed over units
 
-The weight gradient is summed per task over its units and then over tasks in their order, or, when the weights
-are large, each task keeps some panels of the weights to itself and walks over all units. Both orders depend
-on nothing but the shapes and the number of threads, so the same bits come out every time.
+The weight gradient is summed per task over its units and then over tasks in their order, or, when
+the weights are large, each task keeps some panels of the weights to itself and walks over all
+units. Both orders depend on nothing but the shapes and the number of threads, so the same bits come
+out every time.
 
 Rounding: forward and input gradient add K = kernel positions x channels products in one chain:
-|error| <= K * 2**-24 * sum |x||w| to first order. The weight gradient adds K = images x pixels products in
-chains of one unit: the same bound with that K.
+|error| <= K * 2**-24 * sum |x||w| to first order. The weight gradient adds K = images x pixels
+products in chains of one unit: the same bound with that K.
 
-Groups with few channels (depthwise above all) fill few lanes: right, but far from the machine's peak.
+Groups with few channels (depthwise above all) fill few lanes: right, but far from the machine's
+peak.
 """
 
 from typing import Any
@@ -39,8 +43,8 @@ SMALL = 300_000
 def _unit_ints(
     x: NDArray[np.float32], plan: GatherPlan | WeightPlan, extra_bytes: int, tasks: int
 ) -> list[Any]:
-    """The beginning of every body's argument block (conv_direct_loops.py), with a new buffer of a stage and
-    `extra_bytes` for each task."""
+    """The beginning of every body's argument block (conv_direct_loops.py), with a new buffer of a
+    stage and `extra_bytes` for each task."""
     n, c, h, w = x.shape
     layout = Layout.of(x)
     units, stage = plan.units, plan.units.stage

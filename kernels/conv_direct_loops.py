@@ -13,8 +13,8 @@ _multiply_columns = multiply_columns.symbol
 _copy_block = copy_block.symbol
 _stage_rows = stage_rows.symbol
 
-# The bodies that walk over units share the beginning of their argument block: the source image, the units of
-# conv_plan.Units, and the stage. Steps and sizes are in bytes.
+# The bodies that walk over units share the beginning of their argument block: the source image, the
+# units of conv_plan.Units, and the stage. Steps and sizes are in bytes.
 
 (
     SOURCE,
@@ -130,7 +130,8 @@ def pack_weights(ints, floats, task, tasks):
 
 @kernel(needs=[multiply_rows, stage_rows])
 def gather(ints, floats, task, tasks):
-    """Results of one task's units: for each, stage the source, then every phase, group and panel."""
+    """Results of one task's units: for each, stage the source, then every phase, group and
+    panel."""
     result, result_image, result_row = ints[OWN], ints[OWN + 1], ints[OWN + 2]
     groups, inner, outer = ints[OWN + 3], ints[OWN + 4], ints[OWN + 5]
     n_phases, phases = ints[OWN + 6], int64_at(ints[OWN + 7])
@@ -171,7 +172,8 @@ def gather(ints, floats, task, tasks):
 def weight_gradient(ints, floats, task, tasks):
     """Sum a task's units into its partial gradient [group][kernel position, channel][panels * 16].
 
-    With `by_panels` all tasks share one result: a task walks over all units and does its panels only."""
+    With `by_panels` all tasks share one result: a task walks over all units and does its panels
+    only."""
     grad, grad_image, grad_row = ints[OWN], ints[OWN + 1], ints[OWN + 2]
     grad_pixel, grad_channel = ints[OWN + 3], ints[OWN + 4]
     out_rows, out_columns = ints[OWN + 5], ints[OWN + 6]

@@ -1,8 +1,8 @@
 """Convolution on NumPy alone: the path of float64 (gradient checks, small models), for every shape.
 
-One matrix product per kernel position on shifted views: nothing is unrolled, memory stays small. Sums are
-those of `numpy.matmul` over channels (forward, input gradient) or over pixels (weight gradient), added up
-over kernel positions (the rest).
+One matrix product per kernel position on shifted views: nothing is unrolled, memory stays small.
+Sums are those of `numpy.matmul` over channels (forward, input gradient) or over pixels (weight
+gradient), added up over kernel positions (the rest).
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,9 @@ def _windows(
     """For each kernel position: where in the padded image all result pixels find it."""
     for i in range(shape[2]):
         for j in range(shape[3]):
-            rows = slice(i * dilation[0], i * dilation[0] + (out_size[0] - 1) * stride[0] + 1, stride[0])
+            rows = slice(
+                i * dilation[0], i * dilation[0] + (out_size[0] - 1) * stride[0] + 1, stride[0]
+            )
             columns = slice(
                 j * dilation[1], j * dilation[1] + (out_size[1] - 1) * stride[1] + 1, stride[1]
             )
@@ -37,7 +39,11 @@ def _windows(
 def _as_groups(x: NDArray[Any], groups: int) -> NDArray[Any]:
     """(N, C, H, W) to (groups, N*H*W, C/groups)."""
     n, c, h, w = x.shape
-    return x.reshape(n, groups, c // groups, h, w).transpose(1, 0, 3, 4, 2).reshape(groups, -1, c // groups)
+    return (
+        x.reshape(n, groups, c // groups, h, w)
+        .transpose(1, 0, 3, 4, 2)
+        .reshape(groups, -1, c // groups)
+    )
 
 
 def _from_groups(y: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

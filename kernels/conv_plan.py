@@ -1,31 +1,35 @@
-"""The geometry of a convolution, worked out once per shape: where every pixel and every weight lies.
+"""The geometry of a convolution, worked out once per shape: where every pixel and every weight
+lies.
 
-Forward, input gradient and weight gradient of one convolution share these facts. Along each axis, with
-stride s, padding p, dilation d and kernel position k:
+Forward, input gradient and weight gradient of one convolution share these facts. Along each axis,
+with stride s, padding p, dilation d and kernel position k:
 
     forward          out[q] gathers in[q*s + k*d - p]
-    input gradient   in[i] gathers out[(i + p - k*d) / s] for those k where the division has no remainder.
-                     Positions i = s*q + phase share the same k: each phase is a convolution of stride 1,
-                     whose results lie s apart.
+    input gradient   in[i] gathers out[(i + p - k*d) / s] for those k that divide evenly.
+                     Positions i = s*q + phase share the same k: each phase is a convolution of
+                     stride 1, whose results lie s apart.
 
 So both are a list of phases (forward: one), and a phase is
 
-    result[q * result_step + phase] = sum over taps (t, k) of  source[q * source_step + t] * weight[k]
+    result[q * result_step + phase] = sum over taps (t, k): source[q * source_step + t] * weight[k]
 
-A task works on one unit at a time: some whole images if they are small, else a band of one image's rows.
-The unit's part of the source is first copied into a buffer with zeros around it (the "stage"), unless it can
-be read in place. The tables built here give, for each pixel of a unit, the byte offset of its window in the
-stage and of its place in the result; a shorter last unit uses the beginning of the same tables.
+A task works on one unit at a time: some whole images if they are small, else a band of one image's
+rows. The unit's part of the source is first copied into a buffer with zeros around it (the
+"stage"), unless it can be read in place. The tables built here give, for each pixel of a unit, the
+byte offset of its window in the stage and of its place in the result; a shorter last unit uses the
+beginning of the same tables.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 STAGE_BYTES = 192 * 1024
-"""A unit's stage is about this large: it should stay in the second-level cache with what surrounds it."""
+"""A unit's stage is about this large: it should stay in the second-level cache with what surrounds
+it."""
 UNIT_PIXELS = 128
 """Small images are taken together until a unit has so many pixels."""
 
@@ -97,7 +101,8 @@ def grad_input_axis(size: int, kernel: int, stride: int, padding: int, dilation:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the pixels of a 4-D array are: bytes from image to image, row to row, pixel to pixel."""
+    """Where the pixels of a 4-D array are: bytes from image to image, row to row, pixel to
+    pixel."""
 
     image: int
     row: int
@@ -114,10 +119,10 @@ class Layout:
 class Units:
     """How the images are cut into units, and where a unit's source is read.
 
-    images, bands, band_rows   images in a unit (more than one only if bands == 1); bands of an image;
-                               results (per phase) in a band's rows
-    in_place                   the source is read where it is, else from a stage
-    stage                      layout of a unit's source; stage_rows, stage_columns its size
+    images             images in a unit (more than one only if bands == 1)
+    bands, band_rows   bands of an image; rows of results (per phase) in a band
+    in_place           the source is read where it is, else from a stage
+    stage              layout of a unit's source; stage_rows, stage_columns its size
     """
 
     count: int
@@ -137,7 +142,8 @@ class Units:
 def cut(
     images: int, channels: int, size: Pair, rows: Axis, columns: Axis, source: Layout, tasks: int
 ) -> Units:
-    """Choose the units for `images` images of `size` (height, width) pixels with `channels` channels."""
+    """Choose the units for `images` images of `size` (height, width) pixels with `channels`
+    channels."""
     fits = (
         rows.first >= 0
         and columns.first >= 0
@@ -172,11 +178,11 @@ def cut(
 class GatherPlan:
     """Everything that `conv_direct.gather` needs for one shape.
 
-    phases        per phase: taps, floats per tap; addresses of the tables of taps, of pixels in the stage, of
-                  pixels in the result; rows, columns; where its weights begin in the packed weights (bytes);
-                  distance of its rows in the result (rows)
-    positions     per kernel position (kh, kw): the phase's first byte of packed weights, its number of taps,
-                  and the tap's number in it
+    phases        per phase: taps, floats per tap; addresses of the tables of taps, of pixels in the
+                  stage, of pixels in the result; rows, columns; where its weights begin in the
+                  packed weights (bytes); distance of its rows in the result (rows)
+    positions     per kernel position (kh, kw): the first byte of its phase's packed weights, the
+                  phase's number of taps, and the tap's number in it
     weight_bytes  size of the packed weights
     """
 
@@ -267,15 +273,16 @@ def gather_plan(
 
 
 def _consecutive(taps: tuple[Pair, ...]) -> bool:
-    return bool(taps) and all(b[0] - a[0] == 1 for a, b in zip(taps, taps[1:], strict=False))
+    return bool(taps) and all(b[0] - a[0] == 1 for a, b in pairwise(taps))
 
 
 @dataclass(frozen=True)
 class WeightPlan:
     """Everything that `conv_direct.weight_gradient` needs for one shape.
 
-    blocks       per block of weight rows: byte offset of its first row in the stage, floats contiguous there,
-                 number of its first row (kernel position, channel) in the partial result
+    blocks       per block of weight rows: byte offset of its first row in the stage, floats that
+                 are contiguous there, number of its first row (kernel position, channel) in the
+                 partial result
     pixel_rows   per row of result pixels of a unit: byte offset of its window in the stage
     pixel_step   bytes from one pixel's window to the next
     row_count, column_count   result pixels
@@ -332,5 +339,3 @@ def weight_plan(
         y.count,
         x.count,
     )
-
-

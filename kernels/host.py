@@ -1,8 +1,8 @@
 """What the machine offers: the vector width that every kernel is compiled for.
 
 `LANES` is the number of float32 values in one vector register: 16 with AVX-512, 8 with AVX, else 4
-(SSE, NEON, VSX). The environment variable TINYGRAD_FT_LANES (4, 8 or 16), read once at import, forces
-a width; it is part of the kernel cache's key, so forced and native code never mix.
+(SSE, NEON, VSX). The environment variable TINYGRAD_FT_LANES (4, 8 or 16), read once at import,
+forces a width; it is part of the kernel cache's key, so forced and native code never mix.
 """
 
 import os

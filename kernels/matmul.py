@@ -1,21 +1,22 @@
 """Matrix product: out = a @ b for float32 matrices (M, K) @ (K, N), and stacks of them.
 
-Blocking, after the BLIS papers (Van Zee and van de Geijn 2015), with what this micro-kernel makes superfluous
-left out:
+Blocking, after the BLIS papers (Van Zee and van de Geijn 2015), with what this micro-kernel makes
+superfluous left out:
 
     B is packed once, by all threads, into panels [N/16][K][16]
-    for each block of K_BLOCK along k:            a panel's part (32 KiB) stays in the first-level cache
-        for each block of M_BLOCK rows of A:      the block (up to 320 KiB) stays in the second-level cache
+    for each block of K_BLOCK along k:         a panel's part (32 KiB) stays in the first-level cache
+        for each block of M_BLOCK rows of A:   the block (320 KiB) stays in the second-level cache
             for each panel of B:  multiply_rows or multiply_columns
 
-Rows of A that are contiguous are read in place; a transposed A (columns contiguous) is packed block by block;
-any other A is first made contiguous. Threads share the rows of C, or its panels if there are more of these.
+Rows of A that are contiguous are read in place; a transposed A (columns contiguous) is packed block
+by block; any other A is first made contiguous. Threads share the rows of C, or its panels if there
+are more of these.
 
-Stacks with at least as many matrices as threads are shared by matrix; smaller stacks run one matrix after
-the other. Everything but float32 goes to `numpy.matmul`.
+Stacks with at least as many matrices as threads are shared by matrix; smaller stacks run one matrix
+after the other. Everything but float32 goes to `numpy.matmul`.
 
-Rounding: each element is a sum of K products in the order of k, rounded at every step, cut into partial sums
-of K_BLOCK: |error| <= K * 2**-24 * (|a| @ |b|) to first order.
+Rounding: each element is a sum of K products in the order of k, rounded at every step, cut into
+partial sums of K_BLOCK: |error| <= K * 2**-24 * (|a| @ |b|) to first order.
 """
 
 import math
@@ -174,9 +175,7 @@ def multiply_stack(ints, floats, task, tasks):
         _multiply(a[i], a_row, a_column, panels, c[i], c_row, m, n, k, 0, n_panels, work)
 
 
-def matmul(
-    a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None = None
-) -> NDArray[Any]:
+def matmul(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
     """out[..., i, j] = sum over k of a[..., i, k] * b[..., k, j].
 
     a    (M, K), or (..., M, K)
@@ -231,7 +230,8 @@ def _readable(a: NDArray[Any]) -> NDArray[Any]:
 
 
 def _steps(a: NDArray[Any]) -> tuple[int, int]:
-    """Bytes from row to row and from column to column of A, as the kernels want them: one of them 4."""
+    """Bytes from row to row and from column to column of A, as the kernels want them: one of them
+    4."""
     row, column = a.strides[-2:]
     if a.shape[-1] == 1:
         column = 4

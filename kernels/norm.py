@@ -14,12 +14,16 @@ Layout: memory is m rows of C channels. `wide` rows are taken as one row of wide
 is; the statistics of the positions that hold the same channel are merged at the end. The rows left
 over are one shorter row.
 
-Sums are sound: a block of rows that fits the cache is read twice, first for its mean, then for the
-squares of the deviations from it (float32, a few dozen terms), and blocks are merged in float64 by
-the formulas of Chan, Golub & LeVeque 1979. Nothing is ever lost as in E[x^2] - mean^2. A float32
-mean is off by up to mean * 6e-8, which matters after division by a small deviation: the forward
-pass works with the rest that rounding cut off, the backward pass finds it again as the mean of x -
-mean.
+Sums are sound: in a block of rows, deviations from a centre and their squares are summed in
+float32 (a few dozen terms), and blocks are merged in float64 by the formulas of Chan, Golub &
+LeVeque 1979. The centre is the mean of the blocks before (of the first block: its first row). What
+the shift from centre to mean can lose is then a few float32 roundings of what that very difference
+adds to the variance, so nothing is lost as in E[x^2] - mean^2, whatever the order of the values.
+Reading each block twice, for its own mean first, was no more accurate and took 1.5 times as long.
+
+A float32 mean is off by up to mean * 6e-8, which matters after division by a small deviation: the
+forward pass works with the rest that rounding cut off, the backward pass finds it again as the
+mean of x - mean.
 
 Each thread has its own partial sums, which are merged in the order of the threads: same number of
 threads, same bits. At (128, 16, 32, 32) on two threads: forward FWD of PyTorch's channels-last
@@ -49,7 +53,7 @@ Array = NDArray[Any]
 WIDTH = 256
 """Least number of positions in a row: an inner loop of 16 to 64 vectors."""
 BLOCK = 8192
-"""Values in a block of rows that is read twice: 32 KiB."""
+"""Values in a block of rows: at least 8 rows and at most 64."""
 ONE_THREAD = 1 << 14
 """Arrays of fewer elements are not split over threads."""
 

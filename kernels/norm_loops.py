@@ -37,26 +37,20 @@ def statistics(ints, floats, task, tasks):
         if count == 0:
             count, length, rest_is_mine = 1, rest, False
         block_at = x + row * width * 4
-        share_of_one = np.float32(1.0 / count)
+        first = float32_at(block_at)
         for j in range(length):
-            centre[j] = np.float32(0)
+            centre[j] = first[j] if seen == 0.0 else np.float32(mean[j])
             shift[j] = np.float32(0)
             spread[j] = np.float32(0)
-        for r in range(count):
-            line = float32_at(block_at + r * width * 4)
-            for j in range(length):
-                centre[j] += line[j]
-        for j in range(length):
-            centre[j] *= share_of_one
         for r in range(count):
             line = float32_at(block_at + r * width * 4)
             for j in range(length):
                 deviation = line[j] - centre[j]
                 shift[j] += deviation
                 spread[j] += deviation * deviation
-        part = count / (seen + count)
+        part, one = count / (seen + count), 1.0 / count
         for j in range(length):
-            off = np.float64(shift[j]) / count  # what rounding left between the centre and the mean
+            off = np.float64(shift[j]) * one  # the mean of the block - the centre
             delta = np.float64(centre[j]) + off - mean[j]
             mean[j] += delta * part
             squares[j] += np.float64(spread[j]) - shift[j] * off + delta * delta * (seen * part)

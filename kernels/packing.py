@@ -1,12 +1,13 @@
 """Copying into the layouts that the micro-kernels read: panels, and padded images.
 
-`copy_block` moves a block of rows x up to 16 lanes from any strides to rows of contiguous lanes, with zeros
-in the lanes that the source does not have. It is how channels get padded, weights get into panels, and NCHW
-becomes NHWC. A source whose rows (not lanes) are contiguous is transposed in vector registers, LANES x LANES
-at a time; only sources contiguous in neither direction are read float by float.
+`copy_block` moves a block of rows x up to 16 lanes from any strides to rows of contiguous lanes,
+with zeros in the lanes that the source does not have. It is how channels get padded, weights get
+into panels, and NCHW becomes NHWC. A source whose rows (not lanes) are contiguous is transposed in
+vector registers, LANES x LANES at a time; only sources contiguous in neither direction are read
+float by float.
 
-`stage_rows` copies rows of one image into a buffer with zeros around it, so that the convolution loops
-need not know of padding, borders, odd strides or negative ones.
+`stage_rows` copies rows of one image into a buffer with zeros around it, so that the convolution
+loops need not know of padding, borders, odd strides or negative ones.
 """
 
 from llvmlite import ir
@@ -35,8 +36,8 @@ from kernels.simd import (
 def _transpose(typingctx, source, lane_step, lanes, rows, target, target_step, width):
     """LANES x LANES block: target[row][lane] = source[lane][row], rows contiguous in the source.
 
-    Only `lanes` source vectors and their first `rows` floats are read; only `rows` target vectors and their
-    first `width` floats are written (each may be <= 0 or >= LANES)."""
+    Only `lanes` source vectors and their first `rows` floats are read; only `rows` target vectors
+    and their first `width` floats are written (each may be <= 0 or >= LANES)."""
 
     def codegen(context, builder, signature, args):
         source, lane_step, lanes, rows, target, target_step, width = args
@@ -80,7 +81,8 @@ def _transpose(typingctx, source, lane_step, lanes, rows, target, target_step, w
 def copy_block(source, row_step, lane_step, rows, lanes, target, target_step, width):
     """target[row][lane] = source[row][lane] for lane < lanes, 0 for lanes <= lane < width.
 
-    rows may be any number, lanes <= width <= 16. Steps are in bytes; the target's lanes are contiguous."""
+    rows may be any number, lanes <= width <= 16. Steps are in bytes; the target's lanes are
+    contiguous."""
     if lane_step == 4:
         for row in range(rows):
             for i in range(0, PANEL, LANES):
@@ -150,7 +152,7 @@ def stage_rows(
     """Copy a window of one image, with zeros where the window leaves the image.
 
     source, the steps, height, width, channels   the image; steps in bytes, any sign
-    first_row, rows, first_column, columns       the window; may begin below 0 and end beyond the image
+    first_row, rows, first_column, columns       the window; may begin below 0, end beyond the image
     target, target_row_step, target_pixel_step   where window pixel (0, 0) goes, and the distances
     target_channels >= channels                  channels to write, the additional ones as zeros
     """

@@ -3,20 +3,22 @@
     @kernel()
     def body(ints, floats, task, tasks):
         x, y, n = ints[0], ints[1], ints[2]
-        ...                                     # does its share: share(n, task, tasks) .. share(n, task + 1, tasks)
+        for i in range(share(n, task, tasks), share(n, task + 1, tasks)): ...
 
     launch(body, (x, y, x.size))
 
-A body is a plain C function (see cache.py), which compiles quickly. Only one function in the whole project
-is compiled with Numba's expensive `parallel=True`: the loop below that calls a body once per task. Arrays
-are handed over as addresses; a body that wants to index them uses `simd.float32_at` and its relatives.
+A body is a plain C function (see cache.py), which compiles quickly. Only one function in the whole
+project is compiled with Numba's expensive `parallel=True`: the loop below that calls a body once
+per task. Arrays are handed over as addresses; a body that wants to index them uses
+`simd.float32_at` and its relatives.
 
-Work is split by task number and number of tasks alone, so the same number of threads gives the same bits.
+Work is split by task number and number of tasks alone, so the same number of threads gives the same
+bits.
 
-Threads come from Numba's `omp` layer where it loads (a launch costs a few microseconds), else from the
-layer that Numba finds (`workqueue` may be entered by one thread at a time: a lock sees to that). In a
-process that was forked after the threads were started, OpenMP must not be used again: there all tasks run
-one after the other.
+Threads come from Numba's `omp` layer where it loads (a launch costs a few microseconds), else from
+the layer that Numba finds (`workqueue` may be entered by one thread at a time: a lock sees to
+that). In a process that was forked after the threads were started, OpenMP must not be used again:
+there all tasks run one after the other.
 """
 
 import ctypes
@@ -38,7 +40,7 @@ from numba.extending import intrinsic
 from kernels.cache import Compiled, Kernel
 
 
-def _cores_available() -> int:
+def cores_available() -> int:
     """Cores that this process may use: its affinity mask, and the quota of its container."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -53,13 +55,15 @@ def _cores_available() -> int:
     return cores
 
 
-_limit = int(numba.config.NUMBA_NUM_THREADS)
-_threads = min(_cores_available(), _limit)
+_config: Any = numba.config
+_limit = int(_config.NUMBA_NUM_THREADS)
+_threads = min(cores_available(), _limit)
 
 
 def set_num_threads(n: int) -> None:
-    """Number of threads that every kernel uses from now on, 1 up to NUMBA_NUM_THREADS (an environment
-    variable of Numba, by default the number of cores). Raises ValueError outside that range."""
+    """Number of threads that every kernel uses from now on, 1 up to NUMBA_NUM_THREADS (an
+    environment variable of Numba, by default the number of cores). Raises ValueError outside that
+    range."""
     global _threads
     if not isinstance(n, (int, np.integer)) or not 1 <= n <= _limit:
         raise ValueError(
@@ -74,14 +78,14 @@ def get_num_threads() -> int:
     return _threads
 
 
-# ----------------------------------------------------------------------------------- the parallel loop
+# -------------------------------------------------------------------------------- the parallel loop
 
 
 @intrinsic
-def _call(typingctx, address, ints, floats, task, tasks):  # type: ignore[no-untyped-def]
+def _call(typingctx, address, ints, floats, task, tasks):
     """Call the C function at an address with the arguments of a parallel body."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         integer = ir.IntType(64)
         function_type = ir.FunctionType(ir.VoidType(), [integer] * 4)
         function = builder.inttoptr(args[0], function_type.as_pointer())
@@ -91,7 +95,7 @@ def _call(typingctx, address, ints, floats, task, tasks):  # type: ignore[no-unt
     return types.void(*[types.int64] * 5), codegen
 
 
-def _loop(address, ints, floats, tasks):  # type: ignore[no-untyped-def]
+def _loop(address, ints, floats, tasks):
     for task in prange(tasks):
         _call(address, ints, floats, task, tasks)
 
@@ -111,12 +115,12 @@ class _Loop(Compiled):
 @contextmanager
 def _prefer_omp() -> Iterator[None]:
     """Let Numba try OpenMP before its other layers, unless the user has chosen one."""
-    before = numba.config.THREADING_LAYER_PRIORITY
-    numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+    before = _config.THREADING_LAYER_PRIORITY
+    _config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
     try:
         yield
     finally:
-        numba.config.THREADING_LAYER_PRIORITY = before
+        _config.THREADING_LAYER_PRIORITY = before
 
 
 _parallel_loop = _Loop(_loop)
@@ -126,7 +130,8 @@ _one_at_a_time: "threading.Lock | None" = None
 
 
 def threading_layer() -> str:
-    """Name of the layer that provides the threads: "omp", "tbb" or "workqueue". Starts them if need be."""
+    """Name of the layer that provides the threads: "omp", "tbb" or "workqueue". Starts them if need
+    be."""
     _start()
     return str(numba.threading_layer())
 
@@ -165,7 +170,8 @@ def launch(
     ints    integers and arrays (passed by address; alive until the call returns)
     floats  numbers
     tasks   how many; default `get_num_threads()`, and never more. Pass the number of independent
-            pieces of work to keep a small problem from waking threads that would have nothing to do.
+            pieces of work to keep a small problem from waking threads that would have nothing to
+            do.
     """
     tasks = _threads if tasks is None else max(1, min(tasks, _threads))
     values = [int(v.ctypes.data) if isinstance(v, np.ndarray) else v for v in ints]
@@ -196,6 +202,6 @@ def launch(
 
 
 @njit(nogil=True)
-def share(n, task, tasks):  # type: ignore[no-untyped-def]
+def share(n, task, tasks):
     """First of n items that belongs to a task; it ends where the next task's share begins."""
     return n * task // tasks

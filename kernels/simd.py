@@ -1,12 +1,12 @@
 """A small vector vocabulary for Numba: what a compiler's auto-vectoriser cannot be trusted with.
 
-A vector holds LANES float32 values (16, 8 or 4, see host.py). Addresses and distances are plain int64 in
-bytes, as in C. All of these are Numba intrinsics: they emit LLVM instructions and exist only inside
-compiled code. `load` and `store` need no alignment; `load_first` and `store_first` touch only the first
-n lanes, so nothing is ever read or written outside an array.
+A vector holds LANES float32 values (16, 8 or 4, see host.py). Addresses and distances are plain
+int64 in bytes, as in C. All of these are Numba intrinsics: they emit LLVM instructions and exist
+only inside compiled code. `load` and `store` need no alignment; `load_first` and `store_first`
+touch only the first n lanes, so nothing is ever read or written outside an array.
 
-Channels are laid out in panels: PANEL = 16 floats, one cache line, whatever the vector width. A panel is
-VECTORS = 16 / LANES vectors.
+Channels are laid out in panels: PANEL = 16 floats, one cache line, whatever the vector width. A
+panel is VECTORS = 16 / LANES vectors.
 
 NaN and infinity: every operation follows IEEE 754. `maximum` returns its second argument when the
 comparison is false, so `maximum(0, x)` keeps a NaN in x.
@@ -31,7 +31,7 @@ VECTOR = ir.VectorType(FLOAT, LANES)
 _LANE_INDEX = ir.IntType(32)
 
 
-class VectorType(types.Type):  # type: ignore[misc]
+class VectorType(types.Type):
     """Numba's name for a vector register of float32."""
 
     def __init__(self) -> None:
@@ -42,12 +42,12 @@ vector = VectorType()
 
 
 @register_model(VectorType)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, type_: Any) -> None:
         super().__init__(manager, type_, VECTOR)
 
 
-# ------------------------------------------------------------- pieces of code, shared with microkernel.py
+# ------------------------------------------------------- pieces of code, shared with microkernel.py
 
 
 def pointer(builder: Any, address: Any, type_: Any) -> Any:
@@ -120,11 +120,12 @@ def emit_store_first(builder: Any, address: Any, value: Any, mask: Any) -> None:
     builder.call(function, [value, place, ir.Constant(_LANE_INDEX, 4), mask])
 
 
-# ------------------------------------------------------------------------------------------ intrinsics
+# --------------------------------------------------------------------------------------- intrinsics
 
 
 def _intrinsic(result: Any, *arguments: Any) -> Any:
-    """Turn `emit(builder, *values) -> value or None` into a Numba intrinsic of one fixed signature."""
+    """Turn `emit(builder, *values) -> value or None` into a Numba intrinsic of one fixed
+    signature."""
 
     def decorate(emit: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -1,28 +1,29 @@
 """3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications.
 
-winograd_transforms.py has the formulas. Between the transforms the work is 36 independent matrix products, one
-for each position xi of the 6x6 tiles:
+winograd_transforms.py has the formulas. Between the transforms the work is 36 independent matrix
+products, one for each position xi of the 6x6 tiles:
 
-    forward, input gradient   M[xi] (tiles x outputs) = V[xi] (tiles x inputs) U[xi] (inputs x outputs)
-    weight gradient          dU[xi] (inputs x outputs) = V[xi]^T D[xi]   (over tiles)
+    forward, input gradient  M[xi] (tiles x outputs) = V[xi] (tiles x inputs) U[xi] (inputs x outputs)
+    weight gradient         dU[xi] (inputs x outputs) = V[xi]^T D[xi]   (over tiles)
 
-An input gradient is the forward convolution of grad_out with the kernels turned by 180 degrees, inputs and
-outputs exchanged, and padding 2 - p.
+An input gradient is the forward convolution of grad_out with the kernels turned by 180 degrees,
+inputs and outputs exchanged, and padding 2 - p.
 
 Two schedules, chosen by the number of channels:
 
-fused      each task takes one unit of tiles after the other through all steps; V and M of a unit stay in its
-           second-level cache. In the weight gradient each task sums its own dU; these are added in the order
-           of the tasks.
-by step    for many channels, whose U or dU would not fit a cache anyway: first all tiles are transformed, then
-           the 36 products are shared out by position and output panel, then all tiles are transformed back. Each
-           task reads only its part of U and owns its part of dU.
+fused      each task takes one unit of tiles after the other through all steps; V and M of a unit
+           stay in its second-level cache. In the weight gradient each task sums its own dU; these
+           are added in the order of the tasks.
+by step    for many channels, whose U or dU would not fit a cache anyway: first all tiles are
+           transformed, then the 36 products are shared out by position and output panel, then all
+           tiles are transformed back. Each task reads only its part of U and owns its part of dU.
 
-Rounding: the transforms multiply by up to 8 and cancel, so errors are some ten times those of the direct path:
-see README.md for the table by layer, and tests/kernels/test_winograd.py for the bound that is tested. An
-infinity or NaN in the input makes all 16 results of every tile that reads it NaN (infinity minus infinity inside
-the transform), where the direct path would keep some infinities and spoil fewer pixels: nothing non-finite is
-ever hidden, but it spreads up to 5 pixels further. `set_winograd(False)` forces the direct path.
+Rounding: the transforms multiply by up to 8 and cancel, so errors are some ten times those of the
+direct path: see README.md for the table by layer, and tests/kernels/test_winograd.py for the bound
+that is tested. An infinity or NaN in the input makes all 16 results of every tile that reads it NaN
+(infinity minus infinity inside the transform), where the direct path would keep some infinities and
+spoil fewer pixels: nothing non-finite is ever hidden, but it spreads up to 5 pixels further.
+`set_winograd(False)` forces the direct path.
 """
 
 from typing import Any
@@ -49,12 +50,22 @@ from kernels.winograd_plan import TilePlan, tile_plan
 Array = NDArray[Any]
 PANEL = 16
 
-UNIT_BYTES = 640 * 1024
+UNIT_BYTES = 960 * 1024
 """V and M of a fused unit are about this large."""
-BY_STEP_CHANNELS = 192
-"""From this many inputs and outputs (their geometric mean) on, the steps run one after the other."""
+BY_STEP_FROM = 320
+"""From this many channels on (geometric mean of inputs and outputs) the steps run one after the
+other."""
+WEIGHTS_BY_STEP_FROM = 192
+"""The same for the weight gradient."""
 BY_STEP_BYTES = 96 * 2**20
-"""V and M of all tiles; more images are done in several rounds."""
+"""Limit of V and M of all tiles; more images are done in several rounds."""
+BLOCK_BYTES = 192 * 1024
+"""Rows of V that are multiplied with one panel of U after the other: they should stay in the
+cache."""
+BLOCK_TILES = 256
+"""The same for the weight gradient: tiles that are summed before the next panel's turn."""
+FEW_WEIGHTS = 1024
+"""Fewer weights than this are transformed by one thread."""
 
 _enabled = True
 
@@ -91,7 +102,7 @@ def pays(
 
 
 def _unit_ints(source: Array, plan: TilePlan) -> list[Any]:
-    """The first 26 numbers of every body's argument block."""
+    """The beginning of the bodies' argument block (winograd_loops.py)."""
     n_step, c_step, h_step, w_step = source.strides
     n, c, h, w = source.shape
     return [
@@ -107,7 +118,7 @@ def _unit_ints(source: Array, plan: TilePlan) -> list[Any]:
 
 
 def _image_table(image: Array) -> Array:
-    """address, steps of image, row, pixel, channel; height, width, channels"""
+    """Address; steps of image, row, pixel, channel; height, width, channels."""
     n_step, c_step, h_step, w_step = image.strides
     _, c, h, w = image.shape
     return np.array([image.ctypes.data, n_step, h_step, w_step, c_step, h, w, c], np.int64)
@@ -117,14 +128,10 @@ def _panels(channels: int) -> int:
     return -(-channels // PANEL)
 
 
-def _position_step(nbytes: int) -> int:
-    """Distance between the 36 matrices: an odd number of cache lines, so that they use different sets."""
-    lines = -(-nbytes // 64)
-    return 64 * (lines | 1)
-
-
-def _by_step(inputs: int, outputs: int) -> bool:
-    return inputs * outputs >= BY_STEP_CHANNELS**2
+def _spread(nbytes: int) -> int:
+    """At least so many bytes, as an odd number of cache lines: the distance between the 36 matrices
+    (and between the tasks' buffers), which then begin in different sets of the cache."""
+    return 64 * (-(-nbytes // 64) | 1)
 
 
 def _wanted_tiles(inputs: int, outputs: int) -> int:
@@ -133,13 +140,24 @@ def _wanted_tiles(inputs: int, outputs: int) -> int:
     return max(16, min(96, fit // 8 * 8))
 
 
+def _rounds(images: int, size: tuple[int, int], inputs: int, outputs: int) -> list[slice]:
+    """Images that are done together step by step, so that memory stays below BY_STEP_BYTES."""
+    tiles = -(-size[0] // 4) * -(-size[1] // 4)
+    together = max(1, BY_STEP_BYTES // (36 * 64 * tiles * (_panels(inputs) + _panels(outputs))))
+    return [slice(n, n + together) for n in range(0, images, together)]
+
+
+# ----------------------------------------------------------------------- forward and input gradient
+
+
 def forward(x: Array, weight: Array, result: Array, padding: tuple[int, int]) -> None:
     """result (N,O,H,W, channels contiguous) = conv(x, weight), stride 1."""
     _convolve(x, weight, result, padding, turned=False)
 
 
 def grad_input(grad_out: Array, weight: Array, result: Array, padding: tuple[int, int]) -> None:
-    """result (N,C,H,W, channels contiguous): the gradient with respect to the convolution's input."""
+    """result (N,C,H,W, channels contiguous): the gradient with respect to the convolution's
+    input."""
     _convolve(grad_out, weight, result, (2 - padding[0], 2 - padding[1]), turned=True)
 
 
@@ -147,52 +165,13 @@ def _convolve(
     source: Array, weight: Array, result: Array, padding: tuple[int, int], turned: bool
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
-    tasks = get_num_threads()
-    u, u_position = _transformed(weight, inner, outer, turned)
-    if _by_step(inner, outer):
-        tiles = -(-result.shape[2] // 4) * -(-result.shape[3] // 4)
-        per_image = 36 * 64 * tiles * (_panels(inner) + _panels(outer))
-        together = max(1, BY_STEP_BYTES // per_image)
-        for n in range(0, source.shape[0], together):
-            part = slice(n, n + together)
-            _convolve_by_step(source[part], u, u_position, result[part], padding)
-        return
     size = (result.shape[2], result.shape[3])
-    wanted = _wanted_tiles(inner, outer)
-    plan = tile_plan(source.shape[0], inner, outer, size, padding, wanted, tasks)
-    v_position = _position_step(plan.unit_tiles * _panels(inner) * 64)
-    m_panel = plan.unit_tiles * 64
-    m_position = _position_step(m_panel * _panels(outer))
-    stage_bytes = plan.images * plan.stage_image
-    offset_bytes = 1024 + 64 + 16 * plan.unit_tiles
-    task_bytes = _position_step(stage_bytes + 36 * (v_position + m_position) + offset_bytes)
-    table = _result_table(result)
-    launch(
-        fused_forward,
-        [
-            *_unit_ints(source, plan),
-            table,
-            u,
-            u_position,
-            buffers.aligned(tasks * task_bytes),
-            task_bytes,
-            stage_bytes,
-            v_position,
-            36 * v_position,
-            m_position,
-            m_panel,
-            36 * m_position,
-            plan.unit_tiles,
-        ],
-        tasks=min(tasks, plan.count),
-    )
-
-
-def _result_table(result: Array) -> Array:
-    """address, steps of image, row, pixel; height, width, channels"""
-    n_step, _, h_step, w_step = result.strides
-    _, c, h, w = result.shape
-    return np.array([result.ctypes.data, n_step, h_step, w_step, h, w, c], np.int64)
+    u, u_step = _transformed(weight, inner, outer, turned)
+    if inner * outer < BY_STEP_FROM**2:
+        _convolve_fused(source, u, u_step, result, padding)
+        return
+    for part in _rounds(source.shape[0], size, inner, outer):
+        _convolve_by_step(source[part], u, u_step, result[part], padding)
 
 
 def _transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Array, int]:
@@ -200,157 +179,127 @@ def _transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[A
     weight = one_step_positions(weight)
     o_step, i_step, _, position_step = weight.strides
     lane_step, k_step = (i_step, o_step) if turned else (o_step, i_step)
-    u_position = _position_step(_panels(outer) * inner * 64)
-    u = buffers.aligned(36 * u_position)
-    tasks = get_num_threads() if inner * outer >= 1024 else 1
+    u_step = _spread(_panels(outer) * inner * 64)
+    u = buffers.aligned(36 * u_step)
+    tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
+    scratch = buffers.aligned(tasks * 9 * 64)
+    source = (weight, lane_step, k_step, position_step, outer, inner, int(turned))
+    launch(transform_weights, (*source, u, u_step, scratch), tasks=tasks)
+    return u, u_step
+
+
+def _convolve_fused(
+    source: Array, u: Array, u_step: int, result: Array, padding: tuple[int, int]
+) -> None:
+    inner, outer = source.shape[1], result.shape[1]
+    tasks = get_num_threads()
+    size = (result.shape[2], result.shape[3])
+    wanted = _wanted_tiles(inner, outer)
+    plan = tile_plan(source.shape[0], inner, outer, size, padding, wanted, tasks)
+    v_step = _spread(plan.unit_tiles * _panels(inner) * 64)
+    m_panel = plan.unit_tiles * 64
+    m_step = _spread(m_panel * _panels(outer))
+    stage_bytes = plan.images * plan.stage_image
+    # Behind V and M: a tile that is cut off (1 KiB), and the two tables of tiles.
+    task_bytes = _spread(stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles)
+    table = _image_table(result)
+    work = buffers.aligned(tasks * task_bytes)
     launch(
-        transform_weights,
-        (
-            weight,
-            lane_step,
-            k_step,
-            position_step,
-            outer,
-            inner,
-            int(turned),
-            u,
-            u_position,
-            buffers.aligned(tasks * 9 * 64),
-        ),
-        tasks=tasks,
+        fused_forward,
+        [
+            *_unit_ints(source, plan),
+            *(table, u, u_step, work, task_bytes, stage_bytes),
+            *(v_step, 36 * v_step, m_step, m_panel, 36 * m_step, plan.unit_tiles),
+        ],
+        tasks=min(tasks, plan.count),
     )
-    return u, u_position
 
 
 def _convolve_by_step(
-    source: Array, u: Array, u_position: int, result: Array, padding: tuple[int, int]
+    source: Array, u: Array, u_step: int, result: Array, padding: tuple[int, int]
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
     tasks = get_num_threads()
     size = (result.shape[2], result.shape[3])
     plan = tile_plan(source.shape[0], inner, outer, size, padding, 16, tasks)
-    total = source.shape[0] * plan.tiles_in_image
+    tiles = source.shape[0] * plan.tiles_in_image
     v_row = _panels(inner) * 64
-    v_position = _position_step(total * v_row)
-    m_panel = total * 64
-    m_position = _position_step(m_panel * _panels(outer))
-    v = buffers.aligned(36 * v_position)
-    m = buffers.aligned(36 * m_position)
+    v_step = _spread(tiles * v_row)
+    m_panel = tiles * 64
+    m_step = _spread(m_panel * _panels(outer))
+    v = buffers.aligned(36 * v_step)
+    m = buffers.aligned(36 * m_step)
     units = _unit_ints(source, plan)
-    stage_bytes = _position_step(plan.images * plan.stage_image)
+    stage_bytes = _spread(plan.images * plan.stage_image)
     stage = buffers.aligned(tasks * stage_bytes)
-    some = min(tasks, plan.count)
-    launch(all_inputs, [*units, v, v_position, v_row, 64, stage, stage_bytes], tasks=some)
-    block = max(8, 192 * 1024 // v_row // 8 * 8)
-    rows = np.arange(min(block, total), dtype=np.int64)
-    v_rows, m_rows = rows * v_row, rows * 64
-    zero = np.zeros(1, np.int64)
-    launch(
-        all_products,
-        (
-            v,
-            v_position,
-            inner,
-            u,
-            u_position,
-            m,
-            m_position,
-            m_panel,
-            _panels(outer),
-            total,
-            zero,
-            v_rows,
-            m_rows,
-            block,
-        ),
-    )
+    busy = min(tasks, plan.count)
+    launch(all_inputs, [*units, v, v_step, v_row, 64, stage, stage_bytes], tasks=busy)
+    block = max(8, BLOCK_BYTES // v_row // 8 * 8)
+    rows = np.arange(min(block, tiles), dtype=np.int64)
+    tables = (np.zeros(1, np.int64), rows * v_row, rows * 64)
+    shape = (m_panel, _panels(outer), tiles)
+    launch(all_products, (v, v_step, inner, u, u_step, m, m_step, *shape, *tables, block))
     scratch = buffers.aligned(tasks * 1024)
-    table = _result_table(result)
-    launch(all_outputs, [*units, table, m, m_position, m_panel, scratch, 1024], tasks=some)
+    table = _image_table(result)
+    launch(all_outputs, [*units, table, m, m_step, m_panel, scratch, 1024], tasks=busy)
+
+
+# ---------------------------------------------------------------------------------- weight gradient
 
 
 def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, int]) -> None:
     """result (O,C,3,3, C order): the gradient with respect to the convolution's weight."""
     inner, outer = x.shape[1], grad_out.shape[1]
-    tasks = get_num_threads()
-    du_position = _position_step(_panels(outer) * inner * 64)
-    du_task = 36 * du_position
-    if _by_step(inner, outer):
-        du = buffers.aligned(du_task)
-        n_partials = 1
-        tiles = -(-grad_out.shape[2] // 4) * -(-grad_out.shape[3] // 4)
-        per_image = 36 * 64 * tiles * (_panels(inner) + _panels(outer))
-        together = max(1, BY_STEP_BYTES // per_image)
-        for n in range(0, x.shape[0], together):
-            part = slice(n, n + together)
-            _weight_gradient_by_step(grad_out[part], x[part], du, du_position, padding, n > 0)
+    size = (grad_out.shape[2], grad_out.shape[3])
+    du_step = _spread(_panels(outer) * inner * 64)
+    if inner * outer < WEIGHTS_BY_STEP_FROM**2:
+        du, n_partials = _weight_gradient_fused(grad_out, x, du_step, padding)
     else:
-        size = (grad_out.shape[2], grad_out.shape[3])
-        wanted = _wanted_tiles(inner, outer)
-        plan = tile_plan(x.shape[0], inner, outer, size, padding, wanted, tasks)
-        n_partials = min(tasks, plan.count)
-        du = buffers.aligned(n_partials * du_task)
-        _fused_weight_gradient(grad_out, x, du, du_position, du_task, plan, n_partials)
-    tasks = get_num_threads() if inner * outer >= 1024 else 1
-    launch(
-        write_weight_gradient,
-        (
-            du,
-            du_position,
-            n_partials,
-            du_task,
-            outer,
-            inner,
-            result,
-            buffers.aligned(tasks * 45 * 64),
-        ),
-        tasks=tasks,
-    )
+        du, n_partials = buffers.aligned(36 * du_step), 1
+        for part in _rounds(x.shape[0], size, inner, outer):
+            accumulate = part.start > 0
+            _weight_gradient_by_step(grad_out[part], x[part], du, du_step, padding, accumulate)
+    tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
+    scratch = buffers.aligned(tasks * 45 * 64)
+    partials = (du, du_step, n_partials, 36 * du_step)
+    launch(write_weight_gradient, (*partials, outer, inner, result, scratch), tasks=tasks)
 
 
-def _fused_weight_gradient(
-    grad_out: Array,
-    x: Array,
-    du: Array,
-    du_position: int,
-    du_task: int,
-    plan: TilePlan,
-    tasks: int,
-) -> None:
+def _weight_gradient_fused(
+    grad_out: Array, x: Array, du_step: int, padding: tuple[int, int]
+) -> tuple[Array, int]:
+    """The tasks' dU, one behind the other, and how many there are."""
+    inner, outer = x.shape[1], grad_out.shape[1]
+    size = (grad_out.shape[2], grad_out.shape[3])
+    wanted = _wanted_tiles(inner, outer)
+    plan = tile_plan(x.shape[0], inner, outer, size, padding, wanted, get_num_threads())
+    tasks = min(get_num_threads(), plan.count)
+    du = buffers.aligned(tasks * 36 * du_step)
     panel_step = plan.unit_tiles * 64
-    v_position = _position_step(panel_step * _panels(x.shape[1]))
-    d_position = _position_step(panel_step * _panels(grad_out.shape[1]))
+    v_step = _spread(panel_step * _panels(inner))
+    d_step = _spread(panel_step * _panels(outer))
     stage_bytes = plan.images * plan.stage_image
     patch_bytes = plan.images * plan.patch_image
-    task_bytes = _position_step(stage_bytes + patch_bytes + 36 * (v_position + d_position) + 64)
+    task_bytes = _spread(stage_bytes + patch_bytes + 36 * (v_step + d_step) + 64)
     table = _image_table(grad_out)
+    work = buffers.aligned(tasks * task_bytes)
     launch(
         fused_weight_gradient,
         [
             *_unit_ints(x, plan),
-            table,
-            du,
-            du_position,
-            du_task,
-            buffers.aligned(tasks * task_bytes),
-            task_bytes,
-            stage_bytes,
-            patch_bytes,
-            v_position,
-            36 * v_position,
-            d_position,
-            36 * d_position,
-            panel_step,
+            *(table, du, du_step, 36 * du_step, work, task_bytes, stage_bytes, patch_bytes),
+            *(v_step, 36 * v_step, d_step, 36 * d_step, panel_step),
         ],
         tasks=tasks,
     )
+    return du, tasks
 
 
 def _weight_gradient_by_step(
     grad_out: Array,
     x: Array,
     du: Array,
-    du_position: int,
+    du_step: int,
     padding: tuple[int, int],
     accumulate: bool,
 ) -> None:
@@ -358,34 +307,22 @@ def _weight_gradient_by_step(
     tasks = get_num_threads()
     size = (grad_out.shape[2], grad_out.shape[3])
     plan = tile_plan(x.shape[0], inner, outer, size, padding, 16, tasks)
-    total = x.shape[0] * plan.tiles_in_image
-    panel_step = total * 64
-    v_position = _position_step(panel_step * _panels(inner))
-    d_position = _position_step(panel_step * _panels(outer))
-    v = buffers.aligned(36 * v_position)
-    d = buffers.aligned(36 * d_position)
+    tiles = x.shape[0] * plan.tiles_in_image
+    panel_step = tiles * 64
+    v_step = _spread(panel_step * _panels(inner))
+    d_step = _spread(panel_step * _panels(outer))
+    v = buffers.aligned(36 * v_step)
+    d = buffers.aligned(36 * d_step)
     units = _unit_ints(x, plan)
-    stage_bytes = _position_step(plan.images * max(plan.stage_image, plan.patch_image))
+    stage_bytes = _spread(plan.images * max(plan.stage_image, plan.patch_image))
     stage = buffers.aligned(tasks * stage_bytes)
-    some = min(tasks, plan.count)
-    launch(all_inputs, [*units, v, v_position, 64, panel_step, stage, stage_bytes], tasks=some)
+    busy = min(tasks, plan.count)
+    launch(all_inputs, [*units, v, v_step, 64, panel_step, stage, stage_bytes], tasks=busy)
     table = _image_table(grad_out)
-    launch(all_gradients, [*units, table, d, d_position, panel_step, stage, stage_bytes], tasks=some)
+    launch(all_gradients, [*units, table, d, d_step, panel_step, stage, stage_bytes], tasks=busy)
+    zero = np.zeros(1, np.int64)
+    shape = (panel_step, _panels(outer), tiles)
     launch(
         all_weight_products,
-        (
-            v,
-            v_position,
-            inner,
-            d,
-            d_position,
-            du,
-            du_position,
-            panel_step,
-            _panels(outer),
-            total,
-            np.zeros(1, np.int64),
-            256,
-            int(accumulate),
-        ),
+        (v, v_step, inner, d, d_step, du, du_step, *shape, zero, BLOCK_TILES, int(accumulate)),
     )

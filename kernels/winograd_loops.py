@@ -26,7 +26,7 @@ _transform_weight = transform_weight.symbol
 _transform_weight_gradient = transform_weight_gradient.symbol
 
 
-# ------------------------------------------------------------------------------------------- weights
+# ------------------------------------------------------------------------------------------ weights
 
 
 @kernel(needs=[copy_block, transform_weight])
@@ -50,10 +50,10 @@ def transform_weights(ints, floats, task, tasks):
             _transform_weight(scratch, 192, 64, target + item * 64, target_position)
 
 
-# ------------------------------------------------------------------------- pieces of the two schedules
+# ---------------------------------------------------------------------- pieces of the two schedules
 #
-# The bodies that walk over units share the beginning of their argument block: the source image, the units of
-# winograd_plan.TilePlan, and the layout of the two stages. Steps and sizes are in bytes.
+# The bodies that walk over units share the beginning of their argument block: the source image, the
+# units of winograd_plan.TilePlan, and the layout of the two stages. Steps and sizes are in bytes.
 
 (
     SOURCE,
@@ -149,7 +149,7 @@ def _stage_patches(ints, gradient, n, here, top, buffer):
 def _write_tiles(ints, result, n, top, tiles, products, position_step, panel_step, scratch):
     """Transform a unit's products back into the result.
 
-    `result`: address, steps of image, row, pixel; height, width, channels"""
+    `result`: address, steps of image, row, pixel, channel; height, width, channels"""
     table = int64_at(ints[TILES])
     for t in range(tiles):
         row, column = 4 * top + table[5 * t + 2], table[5 * t + 3]
@@ -158,12 +158,12 @@ def _write_tiles(ints, result, n, top, tiles, products, position_step, panel_ste
             products + t * 64,
             position_step,
             panel_step,
-            result[6],
+            result[7],
             to,
             result[2],
             result[3],
-            min(4, result[4] - row),
-            min(4, result[5] - column),
+            min(4, result[5] - row),
+            min(4, result[6] - column),
             scratch,
         )
 
@@ -184,7 +184,7 @@ def fused_forward(ints, floats, task, tasks):
     unit_tiles = ints[OWN + 11]
     table = int64_at(ints[TILES])
     channels = ints[CHANNELS]
-    panels, v_panels = (result[6] + PANEL - 1) // PANEL, (channels + PANEL - 1) // PANEL
+    panels, v_panels = (result[7] + PANEL - 1) // PANEL, (channels + PANEL - 1) // PANEL
     int64_at(offsets)[0] = 0
     v_rows = offsets + 64
     m_rows = v_rows + 8 * unit_tiles
@@ -239,9 +239,13 @@ def fused_weight_gradient(ints, floats, task, tasks):
         _stage_patches(ints, gradient, n, here, top, patches)
         for t in range(tiles):
             at = buffer + table[5 * t]
-            _transform_input(at, ints[STAGE_ROW], ints[STAGE_PIXEL], v_panels, v + t * 64, v_position, panel_step)
+            _transform_input(
+                at, ints[STAGE_ROW], ints[STAGE_PIXEL], v_panels, v + t * 64, v_position, panel_step
+            )
             at = patches + table[5 * t + 1]
-            _transform_gradient(at, ints[PATCH_ROW], ints[PATCH_PIXEL], d_panels, d + t * 64, d_position, panel_step)
+            _transform_gradient(
+                at, ints[PATCH_ROW], ints[PATCH_PIXEL], d_panels, d + t * 64, d_position, panel_step
+            )
         for xi in range(36):
             for p in range(d_panels):
                 for q in range(v_panels):
@@ -278,7 +282,9 @@ def all_inputs(ints, floats, task, tasks):
         for t in range(tiles):
             to = v + (first + t) * tile_step
             at = buffer + table[5 * t]
-            _transform_input(at, ints[STAGE_ROW], ints[STAGE_PIXEL], panels, to, v_position, panel_step)
+            _transform_input(
+                at, ints[STAGE_ROW], ints[STAGE_PIXEL], panels, to, v_position, panel_step
+            )
 
 
 @kernel(needs=[stage_rows, transform_gradient])
@@ -296,7 +302,9 @@ def all_gradients(ints, floats, task, tasks):
         for t in range(tiles):
             at = buffer + table[5 * t + 1]
             to = d + (first + t) * 64
-            _transform_gradient(at, ints[PATCH_ROW], ints[PATCH_PIXEL], panels, to, d_position, panel_step)
+            _transform_gradient(
+                at, ints[PATCH_ROW], ints[PATCH_PIXEL], panels, to, d_position, panel_step
+            )
 
 
 @kernel(needs=[transform_output])
@@ -306,14 +314,15 @@ def all_outputs(ints, floats, task, tasks):
     m, m_position, m_panel = ints[OWN + 1], ints[OWN + 2], ints[OWN + 3]
     scratch = ints[OWN + 4] + task * ints[OWN + 5]
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
-        n, here, top, tiles = _unit(ints, unit)
+        n, _, top, tiles = _unit(ints, unit)
         first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
         _write_tiles(ints, result, n, top, tiles, m + first * 64, m_position, m_panel, scratch)
 
 
 @kernel(needs=[multiply_rows])
 def all_products(ints, floats, task, tasks):
-    """M = V U: a task's share of the (position, panel) pairs, in blocks of tiles that stay in the cache."""
+    """M = V U: a task's share of the (position, panel) pairs, in blocks of tiles that stay in the
+    cache."""
     v, v_position, channels, u, u_position = ints[0], ints[1], ints[2], ints[3], ints[4]
     m, m_position, m_panel, panels, tiles = ints[5], ints[6], ints[7], ints[8], ints[9]
     zero, v_rows, m_rows, block = ints[10], ints[11], ints[12], ints[13]

@@ -1,9 +1,10 @@
 """How Winograd's tiles are cut into units, and where each tile lies.
 
-The result of each image is covered by tiles of 4x4 pixels. A unit is what one task works on at a time: some
-whole images, or a band of one image's rows of tiles, so that a unit has about as many tiles as wanted. The
-source under a unit is staged with zeros around it (conv_plan.py explains the idea); the tables give the place
-of each of the unit's tiles, and a shorter last unit uses their beginning.
+The result of each image is covered by tiles of 4x4 pixels. A unit is what one task works on at a
+time: some whole images, or a band of one image's rows of tiles, so that a unit has about as many
+tiles as wanted. The source under a unit is staged with zeros around it (conv_plan.py explains the
+idea); the tables give the place of each of the unit's tiles, and a shorter last unit uses their
+beginning.
 """
 
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ class TilePlan:
     """Tiles of a batch of images.
 
     tiles_in_image, columns   tiles of one image, and of one row
-    count, images, bands, band_rows   units; images in one; bands in an image; rows of tiles in a band
+    count, images             units; images in one
+    bands, band_rows          bands in an image; rows of tiles in a band
     unit_tiles                tiles of a whole unit
-    stage_rows, stage_columns, stage_pixel, stage_row, stage_image   the 6x6 windows' source, sizes in bytes
-    patch_row, patch_image    the same for 4x4 windows without border (gradients)
+    stage_rows, stage_columns           the stage of the source (6x6 windows), in pixels
+    stage_pixel, stage_row, stage_image its distances in bytes
+    patch_pixel, patch_row, patch_image the same for the stage of the gradient (4x4 windows)
     tiles                     per tile of a unit: offset in the stage, offset in the patch stage,
-                              row and column of its first pixel, image within the unit, height, width
-    first_row                 row of the source under the first tile's first row
+                              row and column of its first pixel, image within the unit
+    first_row, first_column   pixel of the source under the first tile's first pixel
     """
 
     tiles_in_image: int
@@ -60,12 +63,15 @@ def tile_plan(
     wanted: int,
     tasks: int,
 ) -> TilePlan:
-    """Cut the results (`size`: height, width) of `images` images into units of about `wanted` tiles."""
+    """Cut the results (`size`: height, width) of `images` images into units of about `wanted`
+    tiles."""
     rows, columns = -(-size[0] // 4), -(-size[1] // 4)
     in_image = rows * columns
     together, bands = 1, 1
     if in_image > wanted or images < tasks:
-        bands = min(rows, max(-(-in_image // wanted), 1 if images >= tasks else -(-tasks // images)))
+        bands = min(
+            rows, max(-(-in_image // wanted), 1 if images >= tasks else -(-tasks // images))
+        )
     else:
         together = max(1, min(wanted // in_image, images // tasks))
     band_rows = -(-rows // bands)

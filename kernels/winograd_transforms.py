@@ -1,6 +1,7 @@
 """The transforms of Winograd's F(4x4, 3x3) on vectors of channels.
 
-A 4x4 tile of the result of a 3x3 convolution is, with d the 6x6 tile of the input under it and g the kernel,
+A 4x4 tile of the result of a 3x3 convolution is, with d the 6x6 tile of the input under it and g
+the kernel,
 
     y = AT [ (G g GT) * (BT d B) ] A          (* elementwise; 36 products instead of 144)
 
@@ -11,14 +12,15 @@ A 4x4 tile of the result of a 3x3 convolution is, with d the 6x6 tile of the inp
          | 0  2 -1 -2  1  0 |         | 1/24 -1/12  1/6  |         | 0  1 -1  8 -8  1 |
          | 0  4  0 -5  0  1 |         |   0     0    1   |
 
-(Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks"; interpolation points 0, 1, -1, 2, -2,
-infinity.) The weight gradient is the same bilinear form read the other way:
+(Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks"; interpolation points 0,
+1, -1, 2, -2, infinity.) The weight gradient is the same bilinear form read the other way:
 
     dg = GT [ (BT d B) * (A dy AT) ] G        summed over tiles and images
 
-Each function here does one tile for one vector of channels, and its kernel loops over the channels. A 2-D
-transform is the 1-D one down the columns, then along the rows; it is done in two halves of the rows, chosen so
-that nothing is computed twice and everything fits 32 vector registers (AVX-512; with 16 LLVM spills some).
+Each function here does one tile for one vector of channels, and its kernel loops over the channels.
+A 2-D transform is the 1-D one down the columns, then along the rows; it is done in two halves of
+the rows, chosen so that nothing is computed twice and everything fits 32 vector registers (AVX-512;
+with 16 LLVM spills some).
 """
 
 from collections.abc import Callable, Sequence
@@ -124,7 +126,8 @@ def _two_dimensional(
     rows_of_half: tuple[tuple[int, ...], tuple[int, ...]],
     size: int,
 ) -> Any:
-    """An intrinsic (source, row step, column step, target, row step, column step): size x size vectors in."""
+    """An intrinsic (source, row step, column step, target, row step, column step): size x size
+    vectors in."""
 
     @intrinsic
     def transform(typingctx, source, row_step, column_step, target, to_row_step, to_column_step):
@@ -168,7 +171,8 @@ _weight_gradient_vector = _two_dimensional(_weight_gradient, ((0, 2), (1,)), 6)
 
 @kernel(types.void(*[types.int64] * 7))
 def transform_input(source, row_step, pixel_step, panels, target, position_step, panel_step):
-    """BT d B of the 6x6 tile at `source`, `panels` panels of channels: 36 rows, position_step apart."""
+    """BT d B of the 6x6 tile at `source`, `panels` panels of channels: 36 rows, position_step
+    apart."""
     for p in range(panels):
         for v in range(0, 4 * PANEL, 4 * LANES):
             _input_vector(
@@ -198,9 +202,19 @@ def transform_gradient(source, row_step, pixel_step, panels, target, position_st
 
 @kernel(types.void(*[types.int64] * 10))
 def transform_output(
-    source, position_step, panel_step, channels, target, row_step, pixel_step, height, width, scratch
+    source,
+    position_step,
+    panel_step,
+    channels,
+    target,
+    row_step,
+    pixel_step,
+    height,
+    width,
+    scratch,
 ):
-    """AT m A into the tile at `target`: its first `height` x `width` pixels and `channels` channels.
+    """AT m A into the tile at `target`: its first `height` x `width` pixels and `channels`
+    channels.
 
     scratch   1 KiB, for tiles that are cut off"""
     for first in range(0, channels, PANEL):
@@ -235,5 +249,3 @@ def transform_weight_gradient(source, position_step, target):
     """GT u G of one panel: nine rows of a panel, one after the other."""
     for v in range(0, 4 * PANEL, 4 * LANES):
         _weight_gradient_vector(source + v, 6 * position_step, position_step, target + v, 192, 64)
-
-

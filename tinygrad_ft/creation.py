@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ft.random import generator
-from tinygrad_ft.tensor import Scalar, Tensor
+from tinygrad_ft.tensor import Scalar, Tensor, _as_array, _variadic
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -15,9 +15,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
     ndarrays keep their dtype; Python floats become float32, ints int64. `dtype` overrides.
     """
-    source = Tensor(data)._data
-    array = np.array(source, dtype=source.dtype if dtype is None else np.dtype(dtype))
-    return Tensor(array, requires_grad)
+    return Tensor(_as_array(data, dtype).copy(order="K"), requires_grad)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -28,16 +26,16 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 
 def zeros(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    return Tensor(np.zeros(_size(size), dtype), requires_grad)
+    return Tensor(np.zeros(_variadic(size), dtype), requires_grad)
 
 
 def ones(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    return Tensor(np.ones(_size(size), dtype), requires_grad)
+    return Tensor(np.ones(_variadic(size), dtype), requires_grad)
 
 
 def full(size: Any, fill_value: Scalar, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     array = Tensor(fill_value)._data if dtype is None else np.asarray(fill_value, dtype)
-    return Tensor(np.full(_size((size,)), array, array.dtype), requires_grad)
+    return Tensor(np.full(_variadic((size,)), array, array.dtype), requires_grad)
 
 
 def zeros_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -62,25 +60,19 @@ def eye(n: int, m: int | None = None, dtype: Any = np.float32) -> Tensor:
 
 def rand(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Uniform on [0, 1), from the generator that `manual_seed` sets."""
-    return Tensor(generator().random(_size(size), dtype=dtype), requires_grad)
+    return Tensor(generator().random(_variadic(size), dtype=dtype), requires_grad)
 
 
 def randn(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Standard normal, from the generator that `manual_seed` sets."""
-    return Tensor(generator().standard_normal(_size(size), dtype=dtype), requires_grad)
+    return Tensor(generator().standard_normal(_variadic(size), dtype=dtype), requires_grad)
 
 
 def randint(low: int, high: int, size: Any, dtype: Any = np.int64) -> Tensor:
     """Integers in [low, high)."""
-    return Tensor(generator().integers(low, high, _size((size,)), dtype=dtype))
+    return Tensor(generator().integers(low, high, _variadic((size,)), dtype=dtype))
 
 
 def randperm(n: int) -> Tensor:
     """A random order of 0..n-1."""
     return Tensor(generator().permutation(n).astype(np.int64))
-
-
-def _size(args: tuple[Any, ...]) -> tuple[int, ...]:
-    if len(args) == 1 and isinstance(args[0], tuple | list):
-        args = tuple(args[0])
-    return tuple(int(a) for a in args)

@@ -545,18 +545,23 @@ class Tensor:
         return ops.unsqueeze(self, dim)
 
 
-def _as_array(data: Any) -> np.ndarray:
-    """Any array-like as an ndarray: ndarrays keep their dtype, Python floats become float32."""
+def _as_array(data: Any, dtype: Any = None) -> np.ndarray:
+    """Any array-like as an ndarray of `dtype`.
+
+    Without a `dtype`, arrays keep theirs and Python floats become float32.
+    """
     if isinstance(data, Tensor):
-        return data._data
-    if isinstance(data, np.ndarray | np.generic):
-        array = np.asarray(data)
-    else:
-        try:
-            array = np.asarray(data)
-        except ValueError as error:
-            raise ValueError(f"tensor: the nested lists do not form an array: {error}") from None
-        if array.dtype == np.float64:
+        data = data._data
+    try:
+        array = np.asarray(data, dtype)
+    except ValueError as error:
+        raise ValueError(f"tensor: the data does not form an array: {error}") from None
+    if (
+        dtype is None
+        and array.dtype == np.float64
+        and not isinstance(data, np.ndarray | np.generic)
+    ):
+        with np.errstate(over="ignore"):
             array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"tensor: dtype {array.dtype} is not supported; use bool, integer or float")

@@ -1,5 +1,5 @@
-"""Convolution and its gradients, straight from the formula: loops over result pixels, nothing shared with
-the kernels."""
+"""Convolution and its gradients, straight from the formula: loops over result pixels, nothing
+shared with the kernels."""
 
 from typing import Any
 
@@ -10,10 +10,9 @@ Array = NDArray[Any]
 Pair = tuple[int, int]
 
 
-def _window(
-    x_padded: Array, i: int, j: int, kernel: Pair, stride: Pair, dilation: Pair
-) -> Array:
-    """The part of the padded images under the kernel at result pixel (i, j): (N, C, kH, kW), a view."""
+def _window(x_padded: Array, i: int, j: int, kernel: Pair, stride: Pair, dilation: Pair) -> Array:
+    """The part of the padded images under the kernel at result pixel (i, j): (N, C, kH, kW), a
+    view."""
     top, left = i * stride[0], j * stride[1]
     bottom = top + dilation[0] * (kernel[0] - 1) + 1
     right = left + dilation[1] * (kernel[1] - 1) + 1

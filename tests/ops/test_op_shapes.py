@@ -1,4 +1,4 @@
-"""Shapes drawn by hypothesis: broadcasting, reductions, reshape, permute and indexing as in NumPy."""
+"""Shapes drawn by hypothesis: broadcasting, reductions, reshape, permute, indexing as in NumPy."""
 
 import math
 

@@ -11,11 +11,12 @@ from tinygrad_ft.io.errors import (
 from tinygrad_ft.io.files import atomic_write
 from tinygrad_ft.io.fingerprint import fingerprint_file, fingerprint_state, short
 from tinygrad_ft.io.matching import MatchReport, match_weights
-from tinygrad_ft.io.runfolder import RunFolder
+from tinygrad_ft.io.runfolder import RUN_FILES, RunFolder, check_run_folder
 from tinygrad_ft.io.state import flatten_state, unflatten_state
 from tinygrad_ft.io.weights import load_metadata, load_weights
 
 __all__ = [
+    "RUN_FILES",
     "CheckpointError",
     "FileError",
     "MatchReport",
@@ -24,6 +25,7 @@ __all__ = [
     "WeightsError",
     "WriteError",
     "atomic_write",
+    "check_run_folder",
     "fingerprint_file",
     "fingerprint_state",
     "flatten_state",

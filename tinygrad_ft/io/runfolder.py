@@ -14,16 +14,48 @@ import yaml
 
 from tinygrad_ft.io.errors import RunFolderError
 from tinygrad_ft.io.files import atomic_write, remove_temporary_files
-from tinygrad_ft.io.folder_lock import FolderLock
+from tinygrad_ft.io.folder_lock import LOCK_NAME, FolderLock
 
-RUN_FILES = ("args.yaml", "summary.csv", "last.safetensors", "best.safetensors", "report.html")
+# In the order in which a run makes them; removed in the opposite order, so that what is left of a
+# removal that was killed is an earlier state of the run, never a result without its checkpoint.
+RUN_FILES = (
+    "args.yaml",
+    "best.safetensors",
+    "last.safetensors",
+    "summary.csv",
+    "report.html",
+    "results.json",
+)
+
+
+def check_run_folder(
+    path: str | os.PathLike[str], *, resume: bool = False, overwrite: bool = False
+) -> list[str]:
+    """Raise the RunFolderError that `RunFolder` would raise for what lies at `path`; change nothing.
+
+    For asking before long work. Returns the names of the run's files that are there.
+    """
+    folder = Path(path)
+    if resume and not folder.is_dir():
+        raise RunFolderError(f"{folder} does not exist: there is no run to resume")
+    present = [name for name in RUN_FILES if (folder / name).exists()]
+    # a run that was killed before it wrote anything has left its lock
+    if resume and not present and not (folder / LOCK_NAME).exists():
+        raise RunFolderError(f"{folder} holds no run to resume")
+    if present and not resume and not overwrite:
+        raise RunFolderError(
+            f"{folder} already holds a run ({', '.join(present)}); resume it or choose another "
+            "folder"
+        )
+    return present
 
 
 class RunFolder:
     """`runs/NAME`, locked against other processes until `close` (or the end of a `with`).
 
-    path: created with its parents. resume: continue the run that is there. overwrite: remove the
-    files of the run that is there (RUN_FILES, nothing else).
+    path: created with its parents. resume: continue the run that is there; one that was killed
+    before it wrote anything counts. overwrite: remove the files of the run that is there
+    (RUN_FILES, nothing else).
     Raises RunFolderError when another process uses the folder, when it holds a run and neither
     resume nor overwrite is given, when there is nothing to resume, and when it cannot be made or
     locked.
@@ -35,11 +67,13 @@ class RunFolder:
         if resume and overwrite:
             raise ValueError("RunFolder: resume and overwrite exclude each other")
         self.path = Path(path)
-        self.args_path, self.summary_path, self.last_path, self.best_path, self.report_path = (
-            self.path / name for name in RUN_FILES
-        )
-        if resume and not self.path.is_dir():
-            raise RunFolderError(f"{self.path} does not exist: there is no run to resume")
+        self.args_path = self.path / "args.yaml"
+        self.summary_path = self.path / "summary.csv"
+        self.last_path = self.path / "last.safetensors"
+        self.best_path = self.path / "best.safetensors"
+        self.report_path = self.path / "report.html"
+        self.results_path = self.path / "results.json"
+        check_run_folder(path, resume=resume, overwrite=overwrite)  # before a lock is left there
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
@@ -60,17 +94,11 @@ class RunFolder:
 
     def _prepare(self, resume: bool, overwrite: bool) -> None:
         remove_temporary_files(self.path)
-        present = [name for name in RUN_FILES if (self.path / name).exists()]
+        # again: another process may have begun a run before this one had the lock
+        present = check_run_folder(self.path, resume=resume, overwrite=overwrite)
         if overwrite:
-            for name in present:
+            for name in reversed(present):
                 (self.path / name).unlink()
-        elif resume and not present:
-            raise RunFolderError(f"{self.path} holds no run to resume")
-        elif present and not resume:
-            raise RunFolderError(
-                f"{self.path} already holds a run ({', '.join(present)}); resume it or choose "
-                "another folder"
-            )
 
     def write_args(self, args: Mapping[str, Any]) -> None:
         """Write args.yaml: plain values only (str, numbers, bool, None, lists, dicts).

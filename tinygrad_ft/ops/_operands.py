@@ -9,7 +9,7 @@ import numpy as np
 
 import kernels
 from kernels.elementwise import FLAT_MINIMUM
-from tinygrad_ft.tensor import Tensor, TensorLike
+from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
 
 
 def raw(value: TensorLike) -> np.ndarray:
@@ -24,6 +24,11 @@ def raw_index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(raw_index(i) for i in index)
     return index
+
+
+def plain(number: Scalar | None) -> Any:
+    """A NumPy scalar as a Python number, which adapts to the dtype of what it meets."""
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def as_tensor(value: TensorLike) -> Tensor:

@@ -17,6 +17,7 @@ from tinygrad_ft.ops._operands import (
     common_dtype,
     float_operand,
     pair,
+    plain,
     unbroadcast,
 )
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
@@ -302,7 +303,7 @@ def pow(base: TensorLike, exponent: TensorLike) -> Tensor:
     if isinstance(base, Tensor) and isinstance(exponent, int | float):
         if base.dtype.kind != "f" and isinstance(exponent, float):
             base = float_operand("pow", base)
-        return Pow.apply(base, exponent=exponent)
+        return Pow.apply(base, exponent=plain(exponent))
     return PowTensor.apply(*pair("pow", base, exponent))
 
 
@@ -363,7 +364,7 @@ def clamp(x: TensorLike, min: Scalar | None = None, max: Scalar | None = None) -
     x = as_tensor(x)
     if x.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
         x = float_operand("clamp", x)
-    return Clamp.apply(x, low=min, high=max)
+    return Clamp.apply(x, low=plain(min), high=plain(max))
 
 
 def compare(ufunc: np.ufunc, a: Tensor, b: Any) -> Tensor:

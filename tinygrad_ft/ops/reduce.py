@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import as_tensor, float_operand, normalize_dim, normalize_dims
-from tinygrad_ft.ops.elementwise import exp, log, sqrt
+from tinygrad_ft.ops.elementwise import exp, log, sqrt, where
 from tinygrad_ft.ops.index import take_along_dim
 from tinygrad_ft.ops.shape import broadcast_to, reshape, squeeze
 from tinygrad_ft.tensor import Tensor, TensorLike
@@ -95,8 +95,10 @@ def var(
 def std(
     input: TensorLike, dim: Dims = None, *, correction: int = 1, keepdim: bool = False
 ) -> Tensor:
-    """The standard deviation: sqrt of `var`."""
-    return sqrt(var(input, dim, correction=correction, keepdim=keepdim))
+    """The standard deviation: sqrt of `var`, with gradient 0 where that is 0, as in PyTorch."""
+    variance = var(input, dim, correction=correction, keepdim=keepdim)
+    flat = variance._data == 0
+    return where(flat, 0.0, sqrt(where(flat, 1.0, variance)))
 
 
 def amax(input: TensorLike, dim: Dims = None, keepdim: bool = False) -> Tensor:

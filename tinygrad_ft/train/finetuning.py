@@ -1,23 +1,29 @@
-"""Starting from trained weights: loading them under a new head, and freezing a part of the model."""
+"""Starting from trained weights: loading them under a new head, freezing a part of the model."""
 
 from __future__ import annotations
 
 import os
 
 from tinygrad_ft import nn
-from tinygrad_ft.io import MatchReport, load_weights, match_weights
+from tinygrad_ft.io import MatchReport, WeightsError, load_weights, match_weights
 from tinygrad_ft.models.classifier import ImageClassifier
+from tinygrad_ft.train.model_file import misfit
 from tinygrad_ft.train.settings import SettingsError
 
 
 def load_pretrained(model: ImageClassifier, path: str | os.PathLike[str]) -> MatchReport:
     """Put a file's weights into `model`, except a head made for other classes; say what was done.
 
-    WeightsError if less than half of the model outside its head is in the file.
+    Everything outside the head must be in the file and fit, and the file must not have more of it:
+    WeightsError, for a half-loaded network would train all the same.
     """
     loaded = load_weights(path)
     expected = {name: value.shape for name, value in model.state_dict().items()}
     report = match_weights(expected, loaded, source=str(path))
+    if problem := misfit(report, head=False):
+        raise WeightsError(
+            f"{path} does not fit this model: {problem} (was it made for another architecture?)"
+        )
     model.load_state_dict(report.select(loaded), strict=False)
     return report
 
@@ -25,8 +31,9 @@ def load_pretrained(model: ImageClassifier, path: str | os.PathLike[str]) -> Mat
 def apply_freeze(model: ImageClassifier, freeze: str) -> list[str]:
     """Freeze what a setting names and return the names of the frozen stages.
 
-    "none", "backbone" (all but the last layer), or a number of stages counted from the image's side. A
-    frozen stage gets no gradient and its batch norms keep their statistics.
+    "none", "backbone" (all but the last layer), or a number of stages counted from the image's
+    side. A frozen stage gets no gradient and its batch norms keep their statistics. SettingsError
+    for more stages than there are.
     """
     stages = model.stage_modules()
     if freeze == "none":
@@ -35,7 +42,8 @@ def apply_freeze(model: ImageClassifier, freeze: str) -> list[str]:
     if count >= len(stages):
         names = ", ".join(name for name, _ in stages[:-1])
         raise SettingsError(
-            f"--freeze {freeze}: the model has {len(stages) - 1} stages before its last layer ({names})"
+            f"--freeze {freeze}: the model has {len(stages) - 1} stages before its last layer "
+            f"({names})"
         )
     for _, stage in stages[:count]:
         nn.freeze(stage)

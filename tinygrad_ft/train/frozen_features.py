@@ -29,6 +29,7 @@ class FrozenFeatures:
         preprocessing: Preprocessing,
         on_batch: Callable[[int], None],
     ) -> None:
+        """`on_batch` is told the number of images of each finished batch."""
         loader = DataLoader(
             dataset,
             batch_size=EVAL_BATCH,
@@ -39,12 +40,16 @@ class FrozenFeatures:
         self.targets = dataset.targets
         self.fingerprint = dataset.fingerprint
         parts = []
+        training = model.training
         model.eval()
-        with no_grad():
-            for images, labels in loader:
-                maps = model.forward_features(Tensor(images))
-                parts.append(model.forward_head(maps, pre_logits=True).numpy())
-                on_batch(len(labels))
+        try:
+            with no_grad():
+                for images, labels in loader:
+                    maps = model.forward_features(Tensor(images))
+                    parts.append(model.forward_head(maps, pre_logits=True).numpy())
+                    on_batch(len(labels))
+        finally:
+            model.train(training)
         self.features = np.concatenate(parts)
 
     def __len__(self) -> int:

@@ -32,8 +32,8 @@ class Metrics:
 def measure(labels: np.ndarray, predicted: np.ndarray, classes: int) -> Metrics:
     """The metrics of `predicted` against `labels`, both (n,) class indices. ValueError if n is 0.
 
-    A class that is never predicted has precision 0. Classes without an image in `labels` do not enter the
-    macro means.
+    A class that is never predicted has precision 0. Classes without an image in `labels` do not
+    enter the macro means.
     """
     if len(labels) == 0:
         raise ValueError("metrics: there is no image to measure")

@@ -7,7 +7,14 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinygrad_ft.io import WeightsError, load_metadata, load_weights, match_weights, save_checkpoint
+from tinygrad_ft.io import (
+    MatchReport,
+    WeightsError,
+    load_metadata,
+    load_weights,
+    match_weights,
+    save_checkpoint,
+)
 from tinygrad_ft.models import create_model
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train.preprocessing import Preprocessing
@@ -23,7 +30,7 @@ class ModelCard:
     architecture    arguments of `create_model`, with the name
     classes         the class names in the order of the scores
     preprocessing   what the images must go through
-    training        facts about how it came to be: command, data, epochs, results
+    training        facts about how it came to be: the data's name, the weights it started from
     """
 
     architecture: dict[str, Any]
@@ -74,7 +81,7 @@ def build_model(architecture: dict[str, Any], source: str) -> ImageClassifier:
     """The model that `architecture` describes; WeightsError if there is none such."""
     try:
         return create_model(**architecture)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise WeightsError(f"{source}: {problem}") from problem
 
 
@@ -83,20 +90,48 @@ def load_model(
 ) -> tuple[ImageClassifier, ModelCard]:
     """The model in a file, in evaluation mode, and its card.
 
-    `card` describes a file of bare weights (a .pth, say) and replaces the file's own. Every weight must
-    be there and fit: WeightsError says what does not.
+    `card` describes a file of bare weights (a .pth, say) and replaces the file's own. Every weight
+    must be there and fit: WeightsError says what does not.
     """
     source = str(path)
     card = card or read_card(path)
     if card is None:
         raise WeightsError(
-            f"{source} holds bare weights: say what they are with --model and --preprocess"
+            f"{source} holds bare weights: it does not say of which architecture they are, for "
+            "which classes and images"
         )
     model = build_model(card.architecture, source)
+    if len(card.classes) != model.num_classes:
+        raise WeightsError(
+            f"{source}: its description names {len(card.classes)} classes for a model of "
+            f"{model.num_classes}"
+        )
     loaded = load_weights(path)
     state = model.state_dict()
     report = match_weights({n: v.shape for n, v in state.items()}, loaded, source=source)
-    if report.missing or report.mismatched or report.replaced or report.unexpected:
-        raise WeightsError(f"{source} does not fit {card.architecture['name']}: {report.summary()}")
+    if problem := misfit(report):
+        name = card.architecture["name"]
+        raise WeightsError(
+            f"{source} does not fit {name} with {model.num_classes} classes: {problem}"
+        )
     model.load_state_dict(report.select(loaded), strict=False)
     return model.eval(), card
+
+
+def misfit(report: MatchReport, *, head: bool = True) -> str | None:
+    """The first thing that a model lacks in a file, or cannot use of it, in words; None if all fits.
+
+    Without `head` the last layer may be absent, another one, or have another name.
+    """
+    inside = f"{report.head}."
+    differing = {**report.mismatched, **(report.replaced if head else {})}
+    for name, (theirs, ours) in differing.items():
+        return f"{name} is {theirs} in the file and {ours} in the model"
+    for name in report.missing:
+        if head or not name.startswith(inside):
+            return f"only the model has {name}"
+    body = {name.partition(".")[0] for name in report.matched if not name.startswith(inside)}
+    for name in report.unexpected:
+        if head or name.partition(".")[0] in body:
+            return f"only the file has {name}"
+    return None

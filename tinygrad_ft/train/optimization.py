@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.optim import SGD, AdamW, Optimizer
-from tinygrad_ft.optim.lr_scheduler import CosineWarmupLR, LambdaLR, LRScheduler, OneCycleLR
+from tinygrad_ft.optim.lr_scheduler import (
+    CosineWarmupLR,
+    LambdaLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+)
 from tinygrad_ft.train.settings import Settings, SettingsError
 
 
@@ -33,9 +40,7 @@ def make_optimizer(model: ImageClassifier, settings: Settings) -> Optimizer:
     return SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=nesterov)
 
 
-def make_scheduler(
-    optimizer: Optimizer, settings: Settings, steps_per_epoch: int
-) -> LRScheduler:
+def make_scheduler(optimizer: Optimizer, settings: Settings, steps_per_epoch: int) -> LRScheduler:
     """A schedule that is stepped after every batch."""
     total = settings.epochs * steps_per_epoch
     if settings.schedule == "cosine":
@@ -43,9 +48,10 @@ def make_scheduler(
         return CosineWarmupLR(optimizer, total, warmup)
     if settings.schedule == "onecycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
-        return OneCycleLR(
-            optimizer, peaks, total_steps=total, cycle_momentum=settings.optimizer == "sgd"
-        )
+        # the momentum stays the one that was asked for
+        return OneCycleLR(optimizer, peaks, total_steps=total, cycle_momentum=False)
     if settings.schedule == "step":
-        return LambdaLR(optimizer, lambda step: 0.1 ** ((4 * step // total) // 2 + (4 * step // total) // 3))
+        # the first steps of which at least 1/2 and 3/4 of all have gone before
+        milestones = [math.ceil(total / 2), math.ceil(3 * total / 4)]
+        return MultiStepLR(optimizer, milestones, gamma=0.1)
     return LambdaLR(optimizer, lambda step: 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from tinygrad_ft.data import (
     Compose,
     Cutout,
+    DataError,
     Normalize,
     RandomCrop,
     RandomHorizontalFlip,
@@ -42,8 +44,12 @@ class Preprocessing:
                 f"--mean and --std need one number a channel (1 or 3), got {len(self.mean)} and "
                 f"{len(self.std)}"
             )
-        if min(self.std) <= 0 or self.size < 1:
-            raise SettingsError(f"--std must be positive and --size at least 1, got {self}")
+        if not all(math.isfinite(m) for m in self.mean):
+            raise SettingsError(f"--mean must be numbers, not {self.mean}")
+        if not all(0 < s < math.inf for s in self.std):
+            raise SettingsError(f"--std must be positive numbers, not {self.std}")
+        if self.size < 1:
+            raise SettingsError(f"--size must be at least 1, not {self.size}")
 
     @property
     def channels(self) -> int:
@@ -59,13 +65,19 @@ class Preprocessing:
 
     @classmethod
     def measured(cls, dataset: Any, sample: int = 10_000) -> Preprocessing:
-        """The mean and standard deviation of (an even sample of) a data set's own pixels."""
+        """The mean and standard deviation of (an even sample of) a data set's own pixels.
+
+        DataError if the images are not square.
+        """
         step = max(1, len(dataset) // sample)
         images, _ = get_batch(dataset, np.arange(0, len(dataset), step))
+        _, height, width, _ = images.shape
+        if height != width:
+            raise DataError(f"the images are {width}x{height}: choose a square size (--size)")
         pixels = images.reshape(-1, images.shape[-1]).astype(np.float64) / 255
         std = np.maximum(pixels.std(axis=0), 1e-3)
         return cls(
-            int(images.shape[1]),
+            height,
             tuple(round(float(m), 4) for m in pixels.mean(axis=0)),
             tuple(round(float(s), 4) for s in std),
         )
@@ -81,16 +93,17 @@ class Preprocessing:
         if "flip" in augment:
             steps.append(RandomHorizontalFlip())
         if "cutout" in augment:
-            steps.append(Cutout(self.size // 4))
+            steps.append(Cutout(max(1, self.size // 4)))
         return Compose([*steps, ToFloat(), Normalize(self.mean, self.std)])
 
     def check_fits(self, dataset: Any, what: str) -> None:
         """SettingsError if the data set's images have another size or number of channels."""
         image = dataset[0][0]
         if image.shape != (self.size, self.size, self.channels):
+            height, width, channels = image.shape
             raise SettingsError(
-                f"{what} are {image.shape[0]}x{image.shape[1]} with {image.shape[2]} channels, the "
-                f"weights were trained on {self.size}x{self.size} with {self.channels}"
+                f"{what} are {width}x{height} with {_count(channels)}, the weights were trained on "
+                f"{self.size}x{self.size} with {_count(self.channels)}"
             )
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,6 +113,10 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
         return cls(int(values["size"]), _floats(values["mean"]), _floats(values["std"]))
+
+
+def _count(channels: int) -> str:
+    return "1 channel" if channels == 1 else f"{channels} channels"
 
 
 def _floats(values: Sequence[float]) -> tuple[float, ...]:

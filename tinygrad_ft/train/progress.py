@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+_UNBROKEN = 10_000
 PLAIN_SECONDS = 30.0  # at most one plain line of progress in so many seconds
 
 
@@ -27,6 +28,8 @@ class Reporter:
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
         self.console = console or Console(quiet=quiet, highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = _UNBROKEN  # a line of a table stays a line in a file
         self.live = self.console.is_terminal and not quiet
 
     def line(self, text: str = "", style: str | None = None) -> None:
@@ -50,6 +53,27 @@ class Reporter:
         with Progress(*columns, console=self.console, transient=True) as bar:
             task = bar.add_task(name, total=total, note="")
             yield Phase(self, name, total, unit, bar, task)
+
+
+    @contextmanager
+    def phases(self, name: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
+        """A function to be told (done, total): shows a phase for each stretch of work it hears of.
+
+        A stretch begins when `done` does not rise; without a call nothing is shown.
+        """
+        with ExitStack() as current:
+            phase: Phase | None = None
+            last = 0
+
+            def progress(done: int, total: int) -> None:
+                nonlocal phase, last
+                if phase is None or done <= last:
+                    current.close()
+                    phase = current.enter_context(self.phase(name, total, unit))
+                last = done
+                phase.reach(done)
+
+            yield progress
 
 
 class Phase:
@@ -78,9 +102,13 @@ class Phase:
 
     def advance(self, amount: int, note: str = "") -> None:
         """`amount` more units are done; `note` is shown beside them."""
-        self._done += amount
+        self.reach(self._done + amount, note)
+
+    def reach(self, done: int, note: str = "") -> None:
+        """`done` units are done, all in all."""
+        self._done = done
         if self._bar is not None:
-            self._bar.update(self._task, advance=amount, note=note)
+            self._bar.update(self._task, completed=done, note=note)
             return
         now = time.monotonic()
         if now - self._last >= PLAIN_SECONDS:

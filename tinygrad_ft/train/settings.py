@@ -19,22 +19,25 @@ class Settings:
     """A run's settings. Raises SettingsError for a value that makes no sense.
 
     epochs            passes over the training images
-    batch_size        images a step
+    batch_size        images a step, at least 2: batch norm compares the images of a batch. An epoch
+                      leaves out one image (another one each time) if the last batch would have
+                      only that
     optimizer         "sgd" (Nesterov momentum) or "adamw"
     lr                peak learning rate
     head_lr           peak learning rate of the last layer; None: the same as `lr`
     momentum          of SGD, in [0, 1)
     weight_decay      not applied to biases and normalisation parameters
-    schedule          "cosine" (after a linear warm-up), "onecycle", "step" (x 0.1 at 1/2 and 3/4), "constant"
-    warmup_epochs     length of the linear warm-up of "cosine"
+    schedule          "cosine" (after a linear warm-up), "onecycle", "step" (x 0.1 after 1/2 and
+                      again after 3/4 of all steps), "constant"
+    warmup_epochs     length of the linear warm-up of "cosine"; the other schedules have none
     label_smoothing   in [0, 1)
     augment           random changes of the training images
     clip_grad         largest gradient norm; None: no clipping
     freeze            "none", "backbone" (all but the last layer), or the number of stages frozen
     labels_fraction   share of the training images used, the same share of each class
     labels_per_class  that many training images of each class; None: all
-    val_fraction      share of the training images held out to choose the best epoch, where the data has
-                      no validation split of its own; 0: no validation, the last epoch counts
+    val_fraction      share of the training images held out to choose the best epoch, where the data
+                      has no validation split of its own; 0: no validation, the last epoch counts
     seed              of everything random
     """
 
@@ -58,13 +61,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         self._require("epochs", self.epochs >= 1, "at least 1")
-        self._require("batch_size", self.batch_size >= 1, "at least 1")
+        self._require("batch_size", self.batch_size >= 2, "at least 2")
         self._require("lr", 0 < self.lr < float("inf"), "a positive number")
         if self.head_lr is not None:
             self._require("head_lr", 0 < self.head_lr < float("inf"), "a positive number")
         self._require("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._require("weight_decay", 0 <= self.weight_decay < float("inf"), "not negative")
-        self._require("warmup_epochs", 0 <= self.warmup_epochs, "not negative")
+        self._require("warmup_epochs", 0 <= self.warmup_epochs < float("inf"), "not negative")
+        if self.schedule == "cosine":
+            fits = self.warmup_epochs < self.epochs
+            self._require("warmup_epochs", fits, f"less than the {self.epochs} epochs")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         if self.clip_grad is not None:
             self._require("clip_grad", self.clip_grad > 0, "a positive number")

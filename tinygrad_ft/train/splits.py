@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
-from tinygrad_ft.data import DataError, dataset_splits, open_dataset, stratified_split
+from tinygrad_ft.data import DataError, Subset, dataset_splits, open_dataset, stratified_split
 from tinygrad_ft.train.settings import Settings
 
 
@@ -24,27 +25,48 @@ class Splits:
         parts += [f"{len(self.test):,} test"] if self.test is not None else []
         return f"{', '.join(parts)} images of {len(self.train.classes)} classes"
 
+    def bad_files(self) -> list[tuple[str, str]]:
+        """(name, reason) of the images that were left out because they cannot be decoded."""
+        found: dict[str, str] = {}
+        for part in (self.train, self.val, self.test):
+            while isinstance(part, Subset):
+                part = part.dataset
+            found |= dict(getattr(part, "bad_files", ()))
+        return list(found.items())
 
-def open_splits(path: str, settings: Settings, **options: Any) -> Splits:
+
+def open_splits(path: str | os.PathLike[str], settings: Settings, **options: Any) -> Splits:
     """Open the data at `path`; `options` are `open_dataset`'s (size, mode, progress, ...).
 
-    Fewer labels (`labels_fraction`, `labels_per_class`) are drawn from the training images first; without
-    a validation split in the data, `val_fraction` of those is held out. The same seed draws the same
-    images, whatever else changes.
+    Fewer labels (`labels_fraction`, `labels_per_class`) are drawn from the training images first;
+    without a validation split in the data, `val_fraction` of those is held out. The same seed draws
+    the same images, whatever else changes. Raises DataError for data that cannot be used so.
     """
     present = dataset_splits(path)
-    train = open_dataset(path, "train" if present else None, **options)
-    if present and "train" not in present:
-        raise DataError(f"{path} has no train folder, only {', '.join(present)}")
+    train: Any = open_dataset(path, "train" if present else None, **options)
     classes = tuple(train.classes)
+    if len(classes) < 2:
+        raise DataError(f"{path} has only the class {classes[0]!r}; two are needed")
     if settings.labels_per_class is not None:
-        train, _ = stratified_split(train, per_class=settings.labels_per_class, seed=settings.seed)
+        train, _ = _split(
+            train, "--labels-per-class", settings.seed, per_class=settings.labels_per_class
+        )
     elif settings.labels_fraction < 1:
-        train, _ = stratified_split(train, settings.labels_fraction, seed=settings.seed)
+        train, _ = _split(
+            train, "--labels-fraction", settings.seed, fraction=settings.labels_fraction
+        )
     val = None
     if "val" in present:
         val = open_dataset(path, "val", classes=classes, **options)
     elif settings.val_fraction > 0:
-        val, train = stratified_split(train, settings.val_fraction, seed=settings.seed)
+        val, train = _split(train, "--val-fraction", settings.seed, fraction=settings.val_fraction)
     test = open_dataset(path, "test", classes=classes, **options) if "test" in present else None
     return Splits(train, val, test)
+
+
+def _split(dataset: Any, option: str, seed: int, **amount: Any) -> tuple[Subset, Subset]:
+    try:
+        return stratified_split(dataset, seed=seed, **amount)
+    except DataError as error:
+        (value,) = amount.values()
+        raise DataError(f"{option} {value:g} cannot be met: {error}") from None

@@ -1,0 +1,156 @@
+"""The LLVM code of a micro-kernel's tile: its loops, first values and result (see microkernel.py)."""
+
+from typing import Any
+
+from llvmlite import ir
+
+from kernels.simd import (
+    FLOAT,
+    INT,
+    LANES,
+    PANEL,
+    VECTOR,
+    VECTORS,
+    emit_first_lanes,
+    emit_fma,
+    emit_load_first,
+    emit_splat,
+    emit_store,
+    emit_store_first,
+    pointer,
+)
+
+_UNROLL = 4
+
+
+def constant(n: int) -> Any:
+    return ir.Constant(INT, n)
+
+
+class Loop:
+    """A counted loop with values carried from turn to turn, as LLVM wants it (phi nodes).
+
+    `values` inside the loop are the values of this turn; `close(new)` ends the body and returns the
+    values after the loop, which are the initial ones if `count` was not positive."""
+
+    def __init__(self, builder: Any, count: Any, initial: list[Any]) -> None:
+        self.builder = builder
+        self.initial = initial
+        self.before = builder.block
+        self.body = builder.append_basic_block("loop")
+        self.after = builder.append_basic_block("loop.end")
+        builder.cbranch(builder.icmp_signed(">", count, constant(0)), self.body, self.after)
+        builder.position_at_end(self.body)
+        self.left = builder.phi(INT)
+        self.left.add_incoming(count, self.before)
+        self.values = []
+        for value in initial:
+            phi = builder.phi(value.type)
+            phi.add_incoming(value, self.before)
+            self.values.append(phi)
+
+    def close(self, new: list[Any]) -> list[Any]:
+        builder = self.builder
+        end = builder.block
+        left = builder.sub(self.left, constant(1))
+        self.left.add_incoming(left, end)
+        for phi, value in zip(self.values, new, strict=True):
+            phi.add_incoming(value, end)
+        builder.cbranch(builder.icmp_signed(">", left, constant(0)), self.body, self.after)
+        builder.position_at_end(self.after)
+        results = []
+        for first, value in zip(self.initial, new, strict=True):
+            phi = builder.phi(value.type)
+            phi.add_incoming(first, self.before)
+            phi.add_incoming(value, end)
+            results.append(phi)
+        return results
+
+
+def emit_products(
+    builder: Any,
+    sums: list[Any],
+    rows_at: Any,
+    offsets: Any,
+    n_offsets: Any,
+    k: Any,
+    a_step: Any,
+    b_at: Any,
+    b_step: Any,
+) -> list[Any]:
+    """The loops over r and k. `rows_at(offset)` gives a pointer to the first float of each row of
+    A."""
+
+    def step(sums: list[Any], rows: list[Any], a_offset: Any, b_at: Any) -> list[Any]:
+        b_vectors = []
+        for j in range(VECTORS):
+            place = builder.gep(b_at, [constant(4 * LANES * j)])
+            value = builder.load(builder.bitcast(place, VECTOR.as_pointer()))
+            value.align = 4
+            b_vectors.append(value)
+        new = []
+        for i, row in enumerate(rows):
+            place = builder.gep(row, [a_offset])
+            scalar = builder.load(builder.bitcast(place, FLOAT.as_pointer()))
+            a_vector = emit_splat(builder, scalar)
+            for j in range(VECTORS):
+                new.append(emit_fma(builder, a_vector, b_vectors[j], sums[i * VECTORS + j]))
+        return new
+
+    outer = Loop(builder, n_offsets, [*sums, offsets, b_at])
+    *sums, offset_at, b_at = outer.values
+    rows = rows_at(builder.load(pointer(builder, offset_at, INT)))
+    a_offset = constant(0)
+    unrolled = builder.lshr(k, constant(_UNROLL.bit_length() - 1))
+    remaining = builder.and_(k, constant(_UNROLL - 1))
+    for count, repeat in ((unrolled, _UNROLL), (remaining, 1)):
+        inner = Loop(builder, count, [*sums, a_offset, b_at])
+        *sums, a_offset, b_at = inner.values
+        for _ in range(repeat):
+            sums = step(sums, rows, a_offset, b_at)
+            a_offset = builder.add(a_offset, a_step)
+            b_at = builder.gep(b_at, [b_step])
+        *sums, a_offset, b_at = inner.close([*sums, a_offset, b_at])
+    *sums, _, _ = outer.close([*sums, builder.add(offset_at, constant(8)), b_at])
+    return sums
+
+
+def emit_initial(
+    builder: Any, n_rows: int, c_rows: list[Any], lanes: Any, accumulate: Any
+) -> list[Any]:
+    """The tile's first values: C itself when accumulating, else zero."""
+    zero = ir.Constant(VECTOR, [0.0] * LANES)
+    before = builder.block
+    with builder.if_then(builder.icmp_signed("!=", accumulate, constant(0))):
+        loaded = []
+        for j in range(VECTORS):
+            mask = emit_first_lanes(builder, builder.sub(lanes, constant(LANES * j)))
+            for row in c_rows:
+                place = builder.add(row, constant(4 * LANES * j))
+                loaded.append(emit_load_first(builder, place, mask))
+        end = builder.block
+    initial = []
+    for i in range(n_rows):
+        for j in range(VECTORS):
+            phi = builder.phi(VECTOR)
+            phi.add_incoming(zero, before)
+            phi.add_incoming(loaded[j * n_rows + i], end)
+            initial.append(phi)
+    return initial
+
+
+def emit_result(builder: Any, sums: list[Any], c_rows: list[Any], lanes: Any) -> None:
+    """Write the tile; only the first `lanes` columns."""
+    whole = builder.icmp_signed(">=", lanes, constant(PANEL))
+    with builder.if_else(whole) as (then, otherwise):
+        with then:
+            for i, row in enumerate(c_rows):
+                for j in range(VECTORS):
+                    place = builder.add(row, constant(4 * LANES * j))
+                    emit_store(builder, place, sums[i * VECTORS + j])
+        with otherwise:
+            for j in range(VECTORS):
+                mask = emit_first_lanes(builder, builder.sub(lanes, constant(LANES * j)))
+                for i, row in enumerate(c_rows):
+                    place = builder.add(row, constant(4 * LANES * j))
+                    emit_store_first(builder, place, sums[i * VECTORS + j], mask)

@@ -1,0 +1,130 @@
+"""dtypes: PyTorch's promotion on NumPy's types, conversions and their gradients."""
+
+import numpy as np
+import pytest
+
+import tinygrad_ft as tg
+
+PAIRS = [
+    (np.float32, np.float32, np.float32),
+    (np.float32, np.float64, np.float64),
+    (np.float32, np.int64, np.float32),
+    (np.int64, np.float32, np.float32),
+    (np.float32, np.bool_, np.float32),
+    (np.float64, np.int32, np.float64),
+    (np.int32, np.int64, np.int64),
+    (np.uint8, np.int8, np.int16),
+    (np.bool_, np.int64, np.int64),
+]
+
+
+@pytest.mark.parametrize(("left", "right", "common"), PAIRS)
+def test_two_tensors(left: type, right: type, common: type) -> None:
+    a, b = tg.ones(2, dtype=left), tg.ones(2, dtype=right)
+    assert (a + b).dtype == common
+    assert (a * b).dtype == common
+    assert tg.maximum(a, b).dtype == common
+    assert tg.where(tg.tensor([True, False]), a, b).dtype == common
+    assert tg.cat([a, b]).dtype == common
+    assert (a == b).dtype == np.bool_
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("number", [2, 2.0, True, np.float64(2), np.int64(2), np.bool_(True)])
+def test_a_number_takes_the_dtype_of_a_floating_tensor(dtype: type, number: object) -> None:
+    x = tg.full(2, 3.0, dtype=dtype, requires_grad=True)
+    for f in (
+        lambda: x + number,
+        lambda: number + x,
+        lambda: number - x,
+        lambda: x * number,
+        lambda: number * x,
+        lambda: x / number,
+        lambda: number / x,
+        lambda: x**number,
+        lambda: number**x,
+        lambda: x.clamp(0, number),
+    ):
+        out = f()
+        assert out.dtype == dtype
+        (gradient,) = tg.autograd.grad(out.sum(), x)
+        assert gradient.dtype == dtype
+
+
+def test_numbers_beside_integer_tensors() -> None:
+    x = tg.tensor([1, 2])
+    assert (x + 1).dtype == np.int64
+    assert (x + 1.5).tolist() == [2.5, 3.5]
+    assert (x + 1.5).dtype == np.float32
+    assert (x / 2).tolist() == [0.5, 1.0]
+    assert (x**2).dtype == np.int64
+    assert (x**0.5).dtype == np.float32
+    assert x.clamp(min=1.5).tolist() == [1.5, 2.0]
+    assert x.exp().dtype == np.float32
+    assert tg.tensor([200, 100], dtype=np.uint8).sum().item() == 300
+    assert (x > 0).sum().item() == 2
+
+
+def test_what_data_becomes() -> None:
+    assert tg.tensor([1.0]).dtype == np.float32
+    assert tg.tensor([1]).dtype == np.int64
+    assert tg.tensor([True]).dtype == np.bool_
+    assert tg.tensor(np.zeros(2)).dtype == np.float64
+    assert tg.tensor([0.1], dtype=np.float64).item() == 0.1
+    assert tg.tensor(tg.ones(2, requires_grad=True)).is_leaf
+    assert tg.full((2,), 1.0).dtype == np.float32
+    assert tg.full((2,), 1).dtype == np.int64
+    assert tg.arange(3).dtype == np.int64
+    assert tg.arange(0, 1, 0.5).dtype == np.float32
+    assert tg.tensor([2.0], dtype=np.int64).dtype == np.int64
+    source = np.ones(2, np.float32)
+    assert not np.shares_memory(tg.tensor(source).numpy(), source)
+    assert np.shares_memory(tg.from_numpy(source).numpy(), source)
+
+
+@pytest.mark.parametrize(
+    ("convert", "dtype"),
+    [
+        (lambda x: x.to(np.float32), np.float32),
+        (lambda x: x.float(), np.float32),
+        (lambda x: x.double(), np.float64),
+        (lambda x: x.long(), np.int64),
+        (lambda x: x.bool(), np.bool_),
+    ],
+)
+@pytest.mark.parametrize("source", [np.float32, np.float64])
+def test_conversion(convert, dtype: type, source: type) -> None:
+    x = tg.Tensor(np.array([0.0, 1.75, -2.5], source), requires_grad=True)
+    out = convert(x)
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out.numpy(), x.numpy().astype(dtype))
+    assert out.requires_grad == (np.dtype(dtype).kind == "f")
+    if dtype == source:
+        assert out is x
+    if out.requires_grad and out is not x:
+        weight = np.array([1.0, 0.5, 3.0], dtype)
+        first = tg.autograd.grad(out, x, tg.Tensor(weight), create_graph=True)[0]
+        assert first.dtype == source
+        np.testing.assert_array_equal(first.numpy(), weight)
+        (second,) = tg.autograd.grad((convert(x) ** 2).sum(), x, create_graph=True)
+        (third,) = tg.autograd.grad(second.sum(), x)
+        assert third.dtype == source
+        np.testing.assert_array_equal(third.numpy(), [2, 2, 2])
+
+
+def test_mixed_operands_get_gradients_of_their_own_dtype() -> None:
+    a = tg.ones(2, 3, requires_grad=True)
+    b = tg.ones(3, dtype=np.float64, requires_grad=True)
+    (a * b).sum().backward()
+    assert a.grad.dtype == np.float32
+    assert b.grad.dtype == np.float64
+    assert b.grad.tolist() == [2, 2, 2]
+
+
+def test_no_warning_for_infinities_and_nan() -> None:
+    """Warnings are errors in these tests, so this fails if NumPy's get through."""
+    huge = tg.tensor([3e38, -1.0, 0.0], requires_grad=True)
+    out = (huge * 10).exp() - (huge * 10).exp() + (huge.log() / huge) ** 0.5 + huge.mean()
+    out.sum().backward()
+    assert np.isnan(huge.grad.numpy()).any()
+    assert np.isinf(tg.tensor([1e300], dtype=np.float64).float().item())
