@@ -13,8 +13,11 @@ the versions of Python, Numba and llvmlite, the processor and its features, the 
 Numba's code generation settings. An edit or an upgrade therefore leads to another directory and old
 code is never found. Numba itself would notice only edits of the file that holds the kernel.
 
-Modules of this package must import each other as `from kernels.x import y`: that line is what the
-hash follows (a test holds the rule). The directory is made private to the user (mode 0700), because
+The hash follows lines of the form `from kernels.x import y` (a test compares them with what kernels
+really use); a module that imports the package as a whole depends on all of it. A kernel declared
+outside the package works too, as long as its helpers are in its own file or in this package.
+
+The directory is made private to the user (mode 0700), because
 a cache file is code. Files are replaced atomically, so any number of processes may start at once; a
 damaged file is recompiled. Without a writable directory kernels are compiled in memory, and
 `cache_info()` says so.
@@ -70,25 +73,34 @@ def cache_directory() -> Path:
 
 
 _IMPORT = re.compile(r"^\s*from kernels\.([\w.]+) import", re.MULTILINE)
+_IMPORT_WHOLE = re.compile(r"^\s*(from kernels import|import kernels)", re.MULTILINE)
 
 
 @cache
 def _source(name: str) -> str | None:
-    """The text of kernels/<name>.py, as it was when the module was imported (see Compiled)."""
+    """The text of kernels/<name>.py, or of a module elsewhere that declares kernels.
+
+    As it was when the module was imported, see Compiled."""
     path = PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    if not path.exists():
+        path = Path(getattr(sys.modules.get(name), "__file__", None) or "")
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
+@cache
 def sources_of(module: str) -> dict[str, str]:
-    """Names and texts of the modules that code in kernels/<module>.py depends on, with itself."""
+    """Names and texts of the modules of this package that a module's code depends on, with itself."""
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         text = _source(name)
-        if name not in found and text is not None:
-            found[name] = text
-            waiting += _IMPORT.findall(text)
+        if name in found or text is None:
+            continue
+        found[name] = text
+        waiting += _IMPORT.findall(text)
+        if _IMPORT_WHOLE.search(text):  # could be anything: depend on everything
+            waiting += [path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"]
     return dict(sorted(found.items()))
 
 

@@ -4,8 +4,8 @@ Blocking, after the BLIS papers (Van Zee and van de Geijn 2015), with what this 
 superfluous left out:
 
     B is packed once, by all threads, into panels [N/16][K][16]
-    for each block of K_BLOCK along k:         a panel's part (32 KiB) stays in the first-level cache
-        for each block of M_BLOCK rows of A:   the block (320 KiB) stays in the second-level cache
+    for each block of K_BLOCK along k:         a panel's part (32 KiB) stays in first-level cache
+        for each block of M_BLOCK rows of A:   the block (320 KiB) stays in second-level cache
             for each panel of B:  multiply_rows or multiply_columns
 
 Rows of A that are contiguous are read in place; a transposed A (columns contiguous) is packed block

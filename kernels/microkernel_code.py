@@ -1,4 +1,4 @@
-"""The LLVM code of a micro-kernel's tile: its loops, first values and result (see microkernel.py)."""
+"""LLVM code of a micro-kernel's tile: its loops, first values and result (see microkernel.py)."""
 
 from typing import Any
 

@@ -3,7 +3,7 @@
 winograd_transforms.py has the formulas. Between the transforms the work is 36 independent matrix
 products, one for each position xi of the 6x6 tiles:
 
-    forward, input gradient  M[xi] (tiles x outputs) = V[xi] (tiles x inputs) U[xi] (inputs x outputs)
+    forward, input gradient  M[xi] (tiles x outputs) = V[xi] (tiles x inputs) * U[xi]
     weight gradient         dU[xi] (inputs x outputs) = V[xi]^T D[xi]   (over tiles)
 
 An input gradient is the forward convolution of grad_out with the kernels turned by 180 degrees,
@@ -18,12 +18,15 @@ by step    for many channels, whose U or dU would not fit a cache anyway: first 
            transformed, then the 36 products are shared out by position and output panel, then all
            tiles are transformed back. Each task reads only its part of U and owns its part of dU.
 
-Rounding: the transforms multiply by up to 8 and cancel, so errors are some ten times those of the
-direct path: see README.md for the table by layer, and tests/kernels/test_winograd.py for the bound
-that is tested. An infinity or NaN in the input makes all 16 results of every tile that reads it NaN
-(infinity minus infinity inside the transform), where the direct path would keep some infinities and
-spoil fewer pixels: nothing non-finite is ever hidden, but it spreads up to 5 pixels further.
-`set_winograd(False)` forces the direct path.
+Rounding: the transforms multiply by up to 8 and cancel, so errors are two to six times those of the
+direct path: 1e-6 to 6e-6 of the result's root mean square on the layers of ResNets (README.md has the
+table, tests/kernels/test_winograd.py derives and tests a bound). Values beyond 1e36 may overflow in
+the transforms.
+
+A NaN or infinity inside a tile makes all 16 results of the tile NaN (infinity minus infinity in the
+transforms), where the direct path would spoil only the 9 pixels that read it, and keep infinities.
+So nothing non-finite is hidden, but it spreads up to 3 pixels further. `set_winograd(False)` forces
+the direct path.
 """
 
 from typing import Any

@@ -200,7 +200,7 @@ def _walk(
     # infinities and NaN are results, not warnings
     with GradMode(create_graph), np.errstate(all="ignore"):
         for tensor, seed in roots:
-            send(tensor._node or tensor, tensor._index, seed)
+            send(tensor._node or tensor, tensor._index, seed if create_graph else seed.detach())
         while heap:
             _, node = heapq.heappop(heap)
             grads = [None if slot is None else slot.value for slot in pending.pop(node)]

@@ -37,6 +37,8 @@ def gradcheck(
     inputs that require grad are float64.
     """
     tensors = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if order < 1:
+        raise ValueError(f"gradcheck: order must be 1 or more, got {order}")
     if not any(t.requires_grad for t in tensors):
         raise ValueError("gradcheck: no input requires grad")
     for i, t in enumerate(tensors):
@@ -97,15 +99,7 @@ def _check_level(
         argument = arguments[position]
         analytic = np.zeros(argument.shape) if gradient is None else gradient.data
         for element in np.ndindex(argument.shape):
-            array = argument.data
-            kept = array[element]
-            with no_grad():
-                array[element] = kept + eps
-                above = projected()
-                array[element] = kept - eps
-                below = projected()
-                array[element] = kept
-            numeric = (above - below) / (2 * eps)
+            numeric = _slope(projected, argument.data, element, eps)
             found = float(analytic[element])
             if not abs(found - numeric) <= atol + rtol * abs(numeric):
                 raise GradcheckError(
@@ -113,3 +107,19 @@ def _check_level(
                     f"{found:.10g}, finite difference {numeric:.10g}, difference "
                     f"{abs(found - numeric):.3g} (allowed {atol + rtol * abs(numeric):.3g})"
                 )
+
+
+def _slope(
+    f: Callable[[], float], array: np.ndarray, element: tuple[int, ...], eps: float
+) -> float:
+    """The central difference quotient of f in one element of an array that it reads."""
+    kept = array[element]
+    try:
+        with no_grad():
+            array[element] = kept + eps
+            above = f()
+            array[element] = kept - eps
+            below = f()
+    finally:
+        array[element] = kept
+    return (above - below) / (2 * eps)

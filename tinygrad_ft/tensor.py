@@ -152,7 +152,7 @@ class Tensor:
 
     def __repr__(self) -> str:
         body = np.array2string(self._data, separator=", ", prefix="tensor(", precision=4)
-        notes = ""
+        notes = f", size={self.shape}" if self.numel() == 0 and self.ndim > 1 else ""
         if self.dtype not in (np.float32, np.int64, np.bool_):
             notes += f", dtype={self.dtype}"
         if self._node is not None:
@@ -265,15 +265,14 @@ class Tensor:
         return self
 
     def zero_(self) -> Tensor:
-        return self.fill_(0)
+        self.write("zero_")[...] = 0
+        return self
 
     def add_(self, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
-        if alpha != 1:
-            other = other * alpha
-        return self._update("add_", np.add, other)
+        return self._update("add_", np.add, other if alpha == 1 else other * alpha)
 
     def sub_(self, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
-        return self.add_(other, alpha=-alpha)
+        return self._update("sub_", np.subtract, other if alpha == 1 else other * alpha)
 
     def mul_(self, other: TensorLike) -> Tensor:
         return self._update("mul_", np.multiply, other)

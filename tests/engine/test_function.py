@@ -124,7 +124,9 @@ def test_constants_are_no_floats() -> None:
             self.save_constant("slope", np.ones(2))
             return x * 2
 
-    with pytest.raises(TypeError, match="Constant: 'slope' has dtype float64; only boolean and int"):
+    with pytest.raises(
+        TypeError, match="Constant: 'slope' has dtype float64; only boolean and int"
+    ):
         Constant.apply(leaf(2))
 
 

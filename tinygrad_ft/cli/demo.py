@@ -18,7 +18,7 @@ from tinygrad_ft.train.progress import Reporter, duration
 @click.option("--out", default="runs/demo", show_default=True, type=click.Path(file_okay=False))
 @threads_option
 def command(out: str) -> int:
-    """Pretrain on characters drawn from fonts, fine-tune on real handwriting, and compare four ways.
+    """Pretrain on characters drawn from fonts, fine-tune on real handwriting, compare four ways.
 
     Needs no data and no network. Leaves checkpoints, summary.csv and report.html.
     """

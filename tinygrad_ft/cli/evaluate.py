@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from tinygrad_ft.cli.bare_weights import describe_weights
 from tinygrad_ft.cli.options import threads_option, weights_options
-from tinygrad_ft.cli.training import decoding
 from tinygrad_ft.data import DataError, dataset_splits, open_dataset
 from tinygrad_ft.io import atomic_write
 from tinygrad_ft.train import ModelCard, load_model, predict_scores
@@ -44,7 +44,7 @@ def command(
     """
     reporter = Reporter()
     card = describe_weights(model_file, options)
-    with decoding(reporter) as progress:
+    with reporter.phases("decoding") as progress:
         dataset = open_dataset(
             data,
             split or _default_split(data),
@@ -70,7 +70,7 @@ def command(
         table = Table("class", "images", "precision", "recall", "F1")
         for i, name in enumerate(card.classes):
             shares = (f"{v[i]:.1%}" for v in (metrics.precision, metrics.recall, metrics.f1))
-            table.add_row(name, str(metrics.support[i]), *shares)
+            table.add_row(escape(name), str(metrics.support[i]), *shares)
         reporter.console.print(table)
     if json_path is not None:
         numbers = {
@@ -80,9 +80,14 @@ def command(
             "macro_recall": metrics.macro_recall,
             "macro_f1": metrics.macro_f1,
             "loss": found.loss,
+            "classes": list(card.classes),
+            "precision": metrics.precision.tolist(),
+            "recall": metrics.recall.tolist(),
+            "f1": metrics.f1.tolist(),
             "confusion": metrics.confusion.tolist(),
         }
-        atomic_write(Path(json_path), json.dumps(numbers, indent=2).encode())
+        text = json.dumps(numbers, indent=2, ensure_ascii=False)
+        atomic_write(Path(json_path), text.encode("utf-8", "backslashreplace"))
     return 0
 
 

@@ -10,10 +10,10 @@ import click
 from tinygrad_ft import manual_seed
 from tinygrad_ft.cli.bare_weights import describe_weights
 from tinygrad_ft.cli.options import run_options, settings_options, weights_options
-from tinygrad_ft.cli.training import open_data, train
+from tinygrad_ft.cli.training import check_out, open_data, train
 from tinygrad_ft.io import fingerprint_file, short
-from tinygrad_ft.models import create_model
-from tinygrad_ft.train import ModelCard, Settings, apply_freeze, load_pretrained
+from tinygrad_ft.train import ModelCard, Settings, SettingsError, apply_freeze, load_pretrained
+from tinygrad_ft.train.model_file import build_model
 from tinygrad_ft.train.progress import Reporter
 
 
@@ -32,17 +32,23 @@ from tinygrad_ft.train.progress import Reporter
 def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
     """Train a pretrained network on for the classes of DATA.
 
-    The last layer is replaced if the classes differ. With --freeze a part stays as it was: it gets no
-    gradient and its batch-norm statistics stay put. Weights made by this program say themselves what
-    they are; for others, say --model and --preprocess.
+    The last layer is replaced if the classes differ. With --freeze a part stays as it was: it gets
+    no gradient and its batch-norm statistics stay put. Weights made by this program say themselves
+    what they are; for others, say --model and --preprocess.
 
     \b
     tinygrad-ft finetune photos --weights runs/pretrained/best.safetensors --freeze backbone
     tinygrad-ft finetune photos --weights resnet20.pth --model resnet20 --preprocess imagenet
+
+    With --freeze backbone --augment none the frozen part is computed once for all epochs.
     """
     settings = Settings.from_dict(options)
-    reporter = Reporter(quiet=options["quiet"])
     given = describe_weights(weights, options)
+    out = options.pop("out") or f"runs/finetune-{given.architecture['name']}"
+    check_out(out, resume=options["resume"], overwrite=options["overwrite"])
+    if options["overwrite"] and Path(weights).resolve().parent == Path(out).resolve():
+        raise SettingsError(f"--overwrite would remove {weights}: choose another --out")
+    reporter = Reporter(quiet=options["quiet"])
     splits = open_data(
         data,
         settings,
@@ -55,18 +61,26 @@ def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
     classes = tuple(splits.train.classes)
     architecture = {**given.architecture, "num_classes": len(classes)}
     manual_seed(settings.seed)
-    model = create_model(**architecture)
-    reporter.line(load_pretrained(model, weights).summary())
+    model = build_model(architecture, weights)
+    report = load_pretrained(model, weights)
+    reporter.line(report.summary())
     if new_head or (given.classes and given.classes != classes):
         # drawn anew: scores of other classes mean nothing here, even where the shapes agree
         model.reset_classifier(len(classes))
+        reporter.line("the last layer starts anew")
+    elif not given.classes and any(name.startswith(f"{report.head}.") for name in report.matched):
+        reporter.line("the last layer fits and is kept; --new-head would start it anew")
     frozen = apply_freeze(model, settings.freeze)
     if frozen:
         reporter.line(f"frozen: {', '.join(frozen)}")
     fingerprint = short(fingerprint_file(weights))
-    origin = {"finetuned_on": data, "from": Path(weights).name, "from_fingerprint": fingerprint}
-    out = options.pop("out") or f"runs/finetune-{architecture['name']}"
-    args = {"command": "finetune", "data": data, "weights": weights, "new_head": new_head, "out": out}
+    origin = {
+        "finetuned_on": Path(data).resolve().name,
+        "from": Path(weights).name,
+        "from_fingerprint": fingerprint,
+        "new_head": new_head,
+    }
+    own = {"command": "finetune", "data": data, "weights": weights, "new_head": new_head}
     return train(
         "Fine-tuned",
         model,
@@ -74,7 +88,7 @@ def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
         splits,
         settings,
         reporter,
-        args={**args, **options},
+        args={**own, "out": out, **options},
         facts=(
             ("started from", f"{weights} ({fingerprint})"),
             ("frozen", ", ".join(frozen) or "nothing"),

@@ -93,7 +93,9 @@ threads_option = click.option(
 run_options = _add(
     [
         click.option(
-            "--out", type=click.Path(file_okay=False), help="Folder of the run.  [default: runs/...]"
+            "--out",
+            type=click.Path(file_okay=False),
+            help="Folder of the run.  [default: runs/...]",
         ),
         click.option("--resume", is_flag=True, help="Go on where the run in the folder stopped."),
         click.option("--overwrite", is_flag=True, help="Replace the run that is in the folder."),
@@ -122,7 +124,7 @@ weights_options = _add(
         click.option(
             "--small-input", is_flag=True, help="3x3 stem for small images (resnet18/34/50)."
         ),
-        click.option("--size", type=int, help="Side of the images in pixels."),
+        click.option("--size", type=click.IntRange(1), help="Side of the images in pixels."),
         click.option(
             "--preprocess", help="Mean and std of bare weights: imagenet, cifar10, cifar100, half."
         ),
@@ -151,6 +153,8 @@ def architecture_options(
         options["width"] = width
     if small_input:
         if "small_input" not in known:
-            raise SettingsError(f"--small-input does not go with {model}: its stem is small already")
+            raise SettingsError(
+                f"--small-input does not go with {model}: its stem is small already"
+            )
         options["small_input"] = True
     return options

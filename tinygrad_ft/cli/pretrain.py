@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from tinygrad_ft import manual_seed
 from tinygrad_ft.cli.options import architecture_options, run_options, settings_options
-from tinygrad_ft.cli.training import open_data, train
+from tinygrad_ft.cli.training import check_out, open_data, train
 from tinygrad_ft.models import create_model
 from tinygrad_ft.train import ModelCard, Preprocessing, Settings
 from tinygrad_ft.train.progress import Reporter
@@ -19,7 +20,9 @@ from tinygrad_ft.train.progress import Reporter
 @click.option("--model", default="resnet20", show_default=True, help="resnet20/32/44/56/18/34/50.")
 @click.option("--width", type=int, help="Channels of the first stage (CIFAR ResNets).")
 @click.option("--small-input", is_flag=True, help="3x3 stem for small images (resnet18/34/50).")
-@click.option("--size", type=int, help="Resize images to this side.  [default: as they are]")
+@click.option(
+    "--size", type=click.IntRange(1), help="Resize images to this side.  [default: as they are]"
+)
 @click.option("--grey", is_flag=True, help="One grey channel instead of three colours.")
 @settings_options(Settings(epochs=20), without=("freeze", "head_lr"))
 @run_options
@@ -34,6 +37,8 @@ def command(data: str, **options: Any) -> int:
     tinygrad-ft finetune photos --weights runs/pretrained/best.safetensors
     """
     settings = Settings.from_dict(options)
+    out = options.pop("out") or f"runs/pretrain-{options['model']}"
+    check_out(out, resume=options["resume"], overwrite=options["overwrite"])
     reporter = Reporter(quiet=options["quiet"])
     channels = 1 if options["grey"] else 3
     architecture = architecture_options(
@@ -53,10 +58,8 @@ def command(data: str, **options: Any) -> int:
         "in_chans": preprocessing.channels,
     }
     manual_seed(settings.seed)
-    card = ModelCard(
-        architecture, tuple(splits.train.classes), preprocessing, {"pretrained_on": data}
-    )
-    out = options.pop("out") or f"runs/pretrain-{options['model']}"
+    origin = {"pretrained_on": Path(data).resolve().name}
+    card = ModelCard(architecture, tuple(splits.train.classes), preprocessing, origin)
     return train(
         "Pretrained",
         create_model(**architecture),

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tinygrad_ft.cli.stop import stop_on_interrupt
-from tinygrad_ft.data import DataError
-from tinygrad_ft.io import RunFolder
+from tinygrad_ft.cli.stop import stop_on_signals
+from tinygrad_ft.io import RunFolder, check_run_folder
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train import Interrupted, ModelCard, Settings, SettingsError
 from tinygrad_ft.train.progress import Reporter, duration
 from tinygrad_ft.train.run import Outcome, execute
 from tinygrad_ft.train.splits import Splits, open_splits
+
+
+def check_out(out: str, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that cannot be used before the data is read."""
+    if resume and overwrite:
+        raise SettingsError("--resume and --overwrite exclude each other")
+    check_run_folder(out, resume=resume, overwrite=overwrite)
 
 
 def open_data(
@@ -31,7 +34,7 @@ def open_data(
     skip_bad: bool,
 ) -> Splits:
     """The splits of a data set, decoded with a progress bar the first time."""
-    with decoding(reporter) as progress:
+    with reporter.phases("decoding") as progress:
         splits = open_splits(
             path,
             settings,
@@ -40,42 +43,10 @@ def open_data(
             skip_bad=skip_bad,
             progress=progress,
         )
-    for part in (splits.train, splits.val, splits.test):
-        bad = getattr(getattr(part, "dataset", part), "bad_files", [])
-        if bad:
-            reporter.line(f"left out {len(bad)} bad images, the first: {bad[0][1]}")
-    if len(splits.train.classes) < 2:
-        raise DataError(f"{path} has only the class {splits.train.classes[0]!r}; two are needed")
+    if bad := splits.bad_files():
+        reporter.line(f"left out {len(bad)} bad images, the first: {bad[0][1]}")
     reporter.line(f"{path}: {splits.describe()}")
     return splits
-
-
-@contextmanager
-def decoding(reporter: Reporter) -> Iterator[Any]:
-    """A callback (done, total) that shows a bar, for as long as there is something to decode."""
-    open_phase: list[Any] = []
-
-    def close() -> None:
-        if open_phase:
-            open_phase.pop().__exit__(None, None, None)
-
-    state = {"total": -1, "done": 0}
-    phases: dict[str, Any] = {}
-
-    def progress(done: int, total: int) -> None:
-        if not open_phase or total != state["total"] or done < state["done"]:
-            close()
-            context = reporter.phase("decoding", total)
-            phases["now"] = context.__enter__()
-            open_phase.append(context)
-            state["total"], state["done"] = total, 0
-        phases["now"].advance(done - state["done"])
-        state["done"] = done
-
-    try:
-        yield progress
-    finally:
-        close()
 
 
 def train(
@@ -91,14 +62,11 @@ def train(
 ) -> int:
     """Run in the folder `args["out"]`, print the result, and give the exit code."""
     resume, overwrite, out = args.pop("resume"), args.pop("overwrite"), args["out"]
-    if resume and overwrite:
-        raise SettingsError("--resume and --overwrite exclude each other")
-    words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
-    command = f"tinygrad-ft {shlex.join(words)}"
-    with RunFolder(out, resume=resume, overwrite=overwrite) as run, stop_on_interrupt() as stop:
+    command = _command_line()
+    with RunFolder(out, resume=resume, overwrite=overwrite) as run, stop_on_signals() as stop:
         try:
             outcome = execute(
-                f"{kind} {card.architecture['name']} on {Path(args['data']).name}",
+                f"{kind} {card.architecture['name']} on {Path(args['data']).resolve().name}",
                 model,
                 card,
                 splits,
@@ -113,16 +81,23 @@ def train(
             )
         except Interrupted as interrupted:
             click.echo(f"{interrupted}; saved in {out}. To go on: {command} --resume", err=True)
-            return 130
+            return stop.exit_code
     _say(outcome, out, reporter)
     return 0
 
 
+def _command_line() -> str:
+    """The command line as it was typed, for the first time and not to go on."""
+    arguments: list[str] = click.get_current_context().find_root().obj
+    kept = [word for word in arguments if word not in ("--resume", "--overwrite")]
+    return f"tinygrad-ft {shlex.join(kept)}"
+
+
 def _say(outcome: Outcome, out: str, reporter: Reporter) -> None:
-    m = outcome.metrics
     click.echo(
-        f"{outcome.judged_on}: accuracy {m.accuracy:.2%}, macro recall {m.macro_recall:.2%}, macro F1 "
-        f"{m.macro_f1:.2%} on {len(outcome.evaluation.labels):,} images "
-        f"(epoch {outcome.best_epoch}, trained {duration(outcome.seconds)})"
+        f"{outcome.judged_on}: accuracy {outcome.accuracy:.2%}, "
+        f"macro recall {outcome.macro_recall:.2%}, macro F1 {outcome.macro_f1:.2%} "
+        f"on {outcome.images:,} images "
+        f"(epoch {outcome.best_epoch}, trained {duration(outcome.training_seconds)})"
     )
     reporter.line(f"in {out}: best.safetensors, report.html, summary.csv")

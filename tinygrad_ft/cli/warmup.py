@@ -21,14 +21,7 @@ def compile_kernels(reporter: Reporter, names: list[str] | None = None) -> None:
     """Compile the kernels that are not on disk yet, with a bar."""
     started = time.monotonic()
     with reporter.phase("compiling", len(names or kernels.registered()), "kernels") as phase:
-        seen = 0
-
-        def progress(done: int, total: int, name: str) -> None:
-            nonlocal seen
-            phase.advance(done - seen, name)
-            seen = done
-
-        kernels.warmup(progress, names)
+        kernels.warmup(lambda done, total, name: phase.reach(done, name), names)
     info = kernels.cache_info()
     reporter.line(
         f"{info['on_disk']} of {info['kernels']} kernels compiled, in "

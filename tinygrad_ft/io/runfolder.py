@@ -31,7 +31,7 @@ RUN_FILES = (
 def check_run_folder(
     path: str | os.PathLike[str], *, resume: bool = False, overwrite: bool = False
 ) -> list[str]:
-    """Raise the RunFolderError that `RunFolder` would raise for what lies at `path`; change nothing.
+    """Raise RunFolderError if `RunFolder` would, for what lies at `path`; change nothing.
 
     For asking before long work. Returns the names of the run's files that are there.
     """

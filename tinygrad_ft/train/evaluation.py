@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tinygrad_ft.data import DataLoader
+from tinygrad_ft.data import DataLoader, Dataset
 from tinygrad_ft.grad_mode import no_grad
 from tinygrad_ft.nn import Module
 from tinygrad_ft.nn import functional as F
@@ -51,7 +50,7 @@ class Evaluation:
 
 def predict_scores(
     model: Module,
-    dataset: Any,
+    dataset: Dataset,
     preprocessing: Preprocessing,
     *,
     batch_size: int = EVAL_BATCH,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from tinygrad_ft.data import DataLoader
+from tinygrad_ft.data import DataLoader, Dataset
 from tinygrad_ft.grad_mode import no_grad
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.tensor import Tensor
@@ -25,7 +24,7 @@ class FrozenFeatures:
     def __init__(
         self,
         model: ImageClassifier,
-        dataset: Any,
+        dataset: Dataset,
         preprocessing: Preprocessing,
         on_batch: Callable[[int], None],
     ) -> None:

@@ -119,7 +119,7 @@ def load_model(
 
 
 def misfit(report: MatchReport, *, head: bool = True) -> str | None:
-    """The first thing that a model lacks in a file, or cannot use of it, in words; None if all fits.
+    """The first thing that a model lacks in a file or cannot use of it; None if all fits.
 
     Without `head` the last layer may be absent, another one, or have another name.
     """

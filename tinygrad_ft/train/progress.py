@@ -54,7 +54,6 @@ class Reporter:
             task = bar.add_task(name, total=total, note="")
             yield Phase(self, name, total, unit, bar, task)
 
-
     @contextmanager
     def phases(self, name: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
         """A function to be told (done, total): shows a phase for each stretch of work it hears of.

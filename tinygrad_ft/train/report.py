@@ -15,6 +15,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 from PIL import Image
 
+from tinygrad_ft.data import Dataset
 from tinygrad_ft.data.datasets import get_batch
 from tinygrad_ft.io import atomic_write
 from tinygrad_ft.train import plots
@@ -46,7 +47,7 @@ class Report:
     best_epoch: int | None
     judged_on: str
     evaluation: Evaluation
-    dataset: Any
+    dataset: Dataset
     classes: Sequence[str]
     settings: dict[str, Any]
     command: str
@@ -66,7 +67,12 @@ def write_report(path: Path, report: Report) -> None:
     by_class = [
         (name, int(n), f"{p:.1%}", f"{r:.1%}", f"{f:.1%}")
         for name, n, p, r, f in zip(
-            report.classes, metrics.support, metrics.precision, metrics.recall, metrics.f1, strict=True
+            report.classes,
+            metrics.support,
+            metrics.precision,
+            metrics.recall,
+            metrics.f1,
+            strict=True,
         )
     ]
     template = files("tinygrad_ft.train").joinpath("report.html").read_text(encoding="utf-8")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
 
 from kernels import get_num_threads
-from tinygrad_ft.io import RunFolder, atomic_write, fingerprint_state, short
+from tinygrad_ft.data import Dataset
+from tinygrad_ft.io import RunFolder, RunFolderError, atomic_write, fingerprint_state, short
 from tinygrad_ft.models.classifier import ImageClassifier
-from tinygrad_ft.train.evaluation import Evaluation
-from tinygrad_ft.train.metrics import Metrics
+from tinygrad_ft.train.checkpoints import check_identity
 from tinygrad_ft.train.model_file import ModelCard
 from tinygrad_ft.train.progress import Reporter, duration
 from tinygrad_ft.train.report import Report, write_report
@@ -21,19 +22,42 @@ from tinygrad_ft.train.splits import Splits
 from tinygrad_ft.train.trainer import Trainer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run came to.
+    """What a run came to: the content of results.json.
 
-    judged_on   "test", or "validation" or "training" where the data has nothing better
-    seconds     time spent in training steps, over all resumes
+    judged_on           "test", or "validation" or "training" where the data has nothing better
+    images              number of images it was judged on
+    best_epoch          the chosen epoch
+    training_seconds    time spent in training steps, over all resumes
+    weights_fingerprint of best.safetensors, data_fingerprint of the training images
     """
 
-    evaluation: Evaluation
     judged_on: str
-    metrics: Metrics
-    seconds: float
-    best_epoch: int | None
+    images: int
+    accuracy: float
+    macro_recall: float
+    macro_f1: float
+    loss: float
+    best_epoch: int
+    training_seconds: float
+    weights_fingerprint: str
+    data_fingerprint: str
+
+    def write(self, path: Path) -> None:
+        atomic_write(path, json.dumps(asdict(self), indent=2).encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """RunFolderError if the file is not what `write` wrote."""
+        try:
+            return cls(**json.loads(path.read_bytes()))
+        except OSError as problem:
+            raise RunFolderError(f"{path} cannot be read: {problem.strerror}") from problem
+        except (ValueError, TypeError) as problem:
+            raise RunFolderError(
+                f"{path} is damaged: remove it, and --resume judges the run again"
+            ) from problem
 
 
 def execute(
@@ -51,55 +75,56 @@ def execute(
     stop: Callable[[], bool] = lambda: False,
     facts: tuple[tuple[str, str], ...] = (),
 ) -> Outcome:
-    """Train `model` by `settings` in the folder `run`, then judge the best epoch on the test images.
+    """Train `model` by `settings` in the folder `run`, then judge the best epoch on test images.
 
-    Leaves args.yaml, summary.csv, last.safetensors, best.safetensors, results.json and report.html.
+    Leaves args.yaml, summary.csv, last.safetensors, best.safetensors, report.html and, last,
+    results.json. With `resume` goes on from where the run stopped; a finished one is only read.
+    CheckpointError, with nothing changed, if the run in the folder is another one.
     """
-    run.write_args({**args, **settings.as_dict()})
     trainer = Trainer(model, card, splits.train, splits.val, settings, run, reporter, stop)
+    if resume and run.args_path.exists():
+        before = run.read_args()
+        before["settings"] = {name: before.get(name) for name in settings.as_dict()}
+        check_identity(before, trainer.identity, run.path)
+        if run.results_path.exists():
+            return Outcome.read(run.results_path)
+    else:
+        run.write_args({**args, **settings.as_dict(), **_without_settings(trainer.identity)})
     history = trainer.fit(resume)
     best = trainer.best_model()
     judged_on, dataset = _judge(splits)
     evaluation = trainer.evaluate(dataset, judged_on)
     metrics = evaluation.metrics()
-    outcome = Outcome(
-        evaluation,
-        judged_on,
-        metrics,
-        sum(row["seconds"] for row in history),
-        trainer.position.best_epoch,
-    )
+    best_epoch = trainer.position.best_epoch
+    assert best_epoch is not None  # there is at least one epoch
     weights = {name: value.numpy() for name, value in best.state_dict().items()}
-    results = {
-        "judged_on": judged_on,
-        "images": len(evaluation.labels),
-        "accuracy": metrics.accuracy,
-        "macro_recall": metrics.macro_recall,
-        "macro_f1": metrics.macro_f1,
-        "loss": evaluation.loss,
-        "best_epoch": outcome.best_epoch,
-        "training_seconds": round(outcome.seconds, 3),
-        "weights_fingerprint": fingerprint_state(weights),
-        "data_fingerprint": splits.train.fingerprint,
-    }
-    atomic_write(run.path / "results.json", json.dumps(results, indent=2).encode())
-    parameters = sum(p.numel() for p in best.parameters())
-    trained = sum(p.numel() for p in best.parameters() if p.requires_grad)
+    outcome = Outcome(
+        judged_on=judged_on,
+        images=len(evaluation.labels),
+        accuracy=metrics.accuracy,
+        macro_recall=metrics.macro_recall,
+        macro_f1=metrics.macro_f1,
+        loss=evaluation.loss,
+        best_epoch=best_epoch,
+        training_seconds=round(sum(row["seconds"] for row in history), 3),
+        weights_fingerprint=fingerprint_state(weights),
+        data_fingerprint=splits.train.fingerprint,
+    )
     write_report(
         run.report_path,
         Report(
             title=title,
             facts=(
-                ("model", f"{card.architecture['name']}, {parameters:,} parameters, {trained:,} trained"),
+                ("model", _describe(best, card)),
                 *facts,
                 ("data", splits.describe()),
-                ("training time", f"{duration(outcome.seconds)} with {get_num_threads()} threads"),
+                ("training time", _training_time(outcome)),
                 ("finished", time.strftime("%Y-%m-%d %H:%M")),
-                ("fingerprint of the weights", short(results["weights_fingerprint"])),
-                ("fingerprint of the training images", str(splits.train.fingerprint)),
+                ("fingerprint of the weights", short(outcome.weights_fingerprint)),
+                ("fingerprint of the training images", outcome.data_fingerprint),
             ),
             history=history,
-            best_epoch=outcome.best_epoch if splits.val is not None else None,
+            best_epoch=best_epoch if splits.val is not None else None,
             judged_on=judged_on,
             evaluation=evaluation,
             dataset=dataset,
@@ -108,12 +133,29 @@ def execute(
             command=command,
         ),
     )
+    outcome.write(run.results_path)  # last: it says that the run is finished
     return outcome
 
 
-def _judge(splits: Splits) -> tuple[str, Any]:
+def _without_settings(identity: dict[str, Any]) -> dict[str, Any]:
+    """The settings stand in args.yaml themselves, one name a line."""
+    return {name: value for name, value in identity.items() if name != "settings"}
+
+
+def _judge(splits: Splits) -> tuple[str, Dataset]:
     if splits.test is not None:
         return "test", splits.test
     if splits.val is not None:
         return "validation", splits.val
     return "training", splits.train
+
+
+def _describe(model: ImageClassifier, card: ModelCard) -> str:
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"{card.architecture['name']}, {parameters:,} parameters, {trained:,} trained"
+
+
+def _training_time(outcome: Outcome) -> str:
+    threads = get_num_threads()
+    return f"{duration(outcome.training_seconds)} with {threads} thread{'s' * (threads > 1)}"

@@ -6,7 +6,14 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from tinygrad_ft.data import DataError, Subset, dataset_splits, open_dataset, stratified_split
+from tinygrad_ft.data import (
+    DataError,
+    Dataset,
+    Subset,
+    dataset_splits,
+    open_dataset,
+    stratified_split,
+)
 from tinygrad_ft.train.settings import Settings
 
 
@@ -14,9 +21,9 @@ from tinygrad_ft.train.settings import Settings
 class Splits:
     """Training, validation (None: not asked for) and test images (None: the data has none)."""
 
-    train: Any
-    val: Any | None
-    test: Any | None
+    train: Dataset
+    val: Dataset | None
+    test: Dataset | None
 
     def describe(self) -> str:
         """One line for the user."""
@@ -43,7 +50,7 @@ def open_splits(path: str | os.PathLike[str], settings: Settings, **options: Any
     the same images, whatever else changes. Raises DataError for data that cannot be used so.
     """
     present = dataset_splits(path)
-    train: Any = open_dataset(path, "train" if present else None, **options)
+    train = open_dataset(path, "train" if present else None, **options)
     classes = tuple(train.classes)
     if len(classes) < 2:
         raise DataError(f"{path} has only the class {classes[0]!r}; two are needed")
@@ -55,7 +62,7 @@ def open_splits(path: str | os.PathLike[str], settings: Settings, **options: Any
         train, _ = _split(
             train, "--labels-fraction", settings.seed, fraction=settings.labels_fraction
         )
-    val = None
+    val: Dataset | None = None
     if "val" in present:
         val = open_dataset(path, "val", classes=classes, **options)
     elif settings.val_fraction > 0:
@@ -64,7 +71,7 @@ def open_splits(path: str | os.PathLike[str], settings: Settings, **options: Any
     return Splits(train, val, test)
 
 
-def _split(dataset: Any, option: str, seed: int, **amount: Any) -> tuple[Subset, Subset]:
+def _split(dataset: Dataset, option: str, seed: int, **amount: Any) -> tuple[Subset, Subset]:
     try:
         return stratified_split(dataset, seed=seed, **amount)
     except DataError as error:
