@@ -89,7 +89,7 @@ def _source(name: str) -> str | None:
 
 @cache
 def sources_of(module: str) -> dict[str, str]:
-    """Names and texts of the modules of this package that a module's code depends on, with itself."""
+    """Names and texts of the modules of this package that a module depends on, with itself."""
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:

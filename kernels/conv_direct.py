@@ -19,8 +19,8 @@ Rounding: forward and input gradient add K = kernel positions x channels product
 |error| <= K * 2**-24 * sum |x||w| to first order. The weight gradient adds K = images x pixels
 products in chains of one unit: the same bound with that K.
 
-Groups with few channels (depthwise above all) fill few lanes: right, but far from the machine's
-peak.
+Groups with few channels fill few lanes: right, but far from the machine's peak. Depthwise
+convolution (groups of one channel each) has a micro-kernel of its own, with channels as lanes.
 """
 
 from typing import Any
@@ -59,6 +59,11 @@ def _unit_ints(
     ]
 
 
+def _channelwise(inner: int, outer: int, groups: int) -> bool:
+    """Whether each channel has its own kernel (depthwise): then lanes are channels throughout."""
+    return groups > 1 and inner == outer == 1
+
+
 def run_gather(
     source: NDArray[np.float32],
     weight: NDArray[np.float32],
@@ -76,6 +81,9 @@ def run_gather(
     kernel_size: Pair = (weight.shape[2], weight.shape[3])
     inner, outer = source_channels // groups, result_channels // groups
     work = result.size * inner * kernel_size[0] * kernel_size[1]
+    channelwise = _channelwise(inner, outer, groups)
+    if channelwise:
+        groups, outer = 1, result_channels
     tasks = get_num_threads() if work >= SMALL else 1
     plan: GatherPlan = gather_plan(
         images,
@@ -88,9 +96,10 @@ def run_gather(
         rows,
         columns,
         groups,
+        channelwise,
         tasks,
     )
-    packed = _packed(weight, plan, groups, inner, outer, transposed)
+    packed = _packed(weight, plan, groups, inner, outer, transposed and not channelwise)
     layout = Layout.of(result)
     launch(
         gather,
@@ -98,7 +107,7 @@ def run_gather(
             *_unit_ints(source, plan, 0, tasks),
             *(result, layout.image, layout.row),
             *(groups, inner, outer),
-            *(len(plan.phases), plan.phases, packed),
+            *(len(plan.phases), plan.phases, packed, int(channelwise)),
         ],
         tasks=min(tasks, plan.units.count),
     )
@@ -167,8 +176,12 @@ def run_weight_gradient(
     n_positions = result.shape[2] * result.shape[3]
     work = grad_out.size * inner * n_positions
     tasks = get_num_threads() if work >= SMALL else 1
+    channelwise = _channelwise(inner, outer, groups)
+    if channelwise:
+        groups, outer = 1, channels
+    size, layout = (height, width), Layout.of(x)
     plan: WeightPlan = weight_plan(
-        images, channels, (height, width), Layout.of(x), rows, columns, groups, tasks
+        images, channels, size, layout, rows, columns, groups, channelwise, tasks
     )
     units = plan.units
     panels = -(-outer // PANEL)
@@ -190,6 +203,7 @@ def run_weight_gradient(
             *(len(plan.blocks), plan.blocks, plan.pixel_rows, plan.pixel_step),
             *(int(by_panels), n_positions * inner),
             *(partial, partial_bytes, units.stage_bytes),
+            *(int(channelwise), plan.block_offsets, plan.blocks[:, 2] * (panels * 64)),
         ],
         tasks=tasks,
     )

@@ -3,13 +3,14 @@
 from numba import njit
 
 from kernels.cache import kernel
-from kernels.microkernel import multiply_columns, multiply_rows
+from kernels.microkernel import multiply_channels, multiply_columns, multiply_rows
 from kernels.packing import copy_block, stage_rows
 from kernels.parallel import share
 from kernels.simd import LANES, PANEL, add, int64_at, load, store
 
 _multiply_rows = multiply_rows.symbol
 _multiply_columns = multiply_columns.symbol
+_multiply_channels = multiply_channels.symbol
 _copy_block = copy_block.symbol
 _stage_rows = stage_rows.symbol
 
@@ -78,7 +79,7 @@ def _unit_source(ints, n, here, top, buffer):
             buffer + i * ints[STAGE_IMAGE],
             ints[STAGE_ROW],
             ints[STAGE_PIXEL],
-            ints[CHANNELS],
+            ints[STAGE_PIXEL] // 4,
         )
     return buffer
 
@@ -128,14 +129,14 @@ def pack_weights(ints, floats, task, tasks):
                         store(to + v, load(scratch + 64 * i + v))
 
 
-@kernel(needs=[multiply_rows, stage_rows])
+@kernel(needs=[multiply_rows, multiply_channels, stage_rows])
 def gather(ints, floats, task, tasks):
     """Results of one task's units: for each, stage the source, then every phase, group and
     panel."""
     result, result_image, result_row = ints[OWN], ints[OWN + 1], ints[OWN + 2]
     groups, inner, outer = ints[OWN + 3], ints[OWN + 4], ints[OWN + 5]
     n_phases, phases = ints[OWN + 6], int64_at(ints[OWN + 7])
-    packed = ints[OWN + 8]
+    packed, channelwise = ints[OWN + 8], ints[OWN + 9]
     buffer = ints[BUFFER] + task * ints[BUFFER_TASK]
     panels = (outer + PANEL - 1) // PANEL
     begin, end = share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)
@@ -151,6 +152,23 @@ def gather(ints, floats, task, tasks):
             pixels = here * rows * phases[9 * phase + 6]
             weights = packed + phases[9 * phase + 7]
             to = result + n * result_image + top * phases[9 * phase + 8] * result_row
+            if channelwise:
+                for p in range(panels):
+                    _multiply_channels(
+                        pixels,
+                        source + p * 64,
+                        sources,
+                        taps,
+                        n_taps,
+                        1,
+                        64,
+                        weights + p * n_taps * 64,
+                        to + p * 64,
+                        results,
+                        min(PANEL, outer - p * PANEL),
+                        0,
+                    )
+                continue
             for g in range(groups):
                 for p in range(panels):
                     _multiply_rows(
@@ -168,7 +186,7 @@ def gather(ints, floats, task, tasks):
                     )
 
 
-@kernel(needs=[multiply_columns, stage_rows, copy_block])
+@kernel(needs=[multiply_columns, multiply_channels, stage_rows, copy_block])
 def weight_gradient(ints, floats, task, tasks):
     """Sum a task's units into its partial gradient [group][kernel position, channel][panels * 16].
 
@@ -184,6 +202,7 @@ def weight_gradient(ints, floats, task, tasks):
     partial, partial_bytes = ints[OWN + 16], ints[OWN + 17]
     buffer = ints[BUFFER] + task * ints[BUFFER_TASK]
     gradients = buffer + ints[OWN + 18]
+    channelwise, block_offsets, block_results = ints[OWN + 19], ints[OWN + 20], ints[OWN + 21]
     panels = (outer + PANEL - 1) // PANEL
     unit_begin, unit_end = 0, ints[UNITS]
     panel_begin, panel_end = 0, groups * panels
@@ -216,6 +235,22 @@ def weight_gradient(ints, floats, task, tasks):
                     run += image * grad_image + (i - image * rows) * grad_row
                 to = gradients + i * length * 64
                 _copy_block(run, grad_pixel, grad_channel, length, lanes, to, 64, PANEL)
+            if channelwise:
+                _multiply_channels(
+                    n_blocks,
+                    source + p * 64,
+                    block_offsets,
+                    pixel_rows,
+                    here * rows,
+                    out_columns,
+                    pixel_step,
+                    gradients,
+                    partial + p * 64,
+                    block_results,
+                    PANEL,
+                    1 if unit > unit_begin else 0,
+                )
+                continue
             for b in range(n_blocks):
                 row = g * weight_rows + blocks[3 * b + 2]
                 _multiply_columns(

@@ -140,17 +140,27 @@ class Units:
 
 
 def cut(
-    images: int, channels: int, size: Pair, rows: Axis, columns: Axis, source: Layout, tasks: int
+    images: int,
+    channels: int,
+    size: Pair,
+    rows: Axis,
+    columns: Axis,
+    source: Layout,
+    channelwise: bool,
+    tasks: int,
 ) -> Units:
-    """Choose the units for `images` images of `size` (height, width) pixels with `channels`
-    channels."""
+    """Choose the units for `images` images of `size` (height, width) pixels.
+
+    channelwise   whole panels of channels will be read, so they must exist"""
     fits = (
         rows.first >= 0
         and columns.first >= 0
         and rows.first + rows.window(rows.count) <= size[0]
         and columns.first + columns.window(columns.count) <= size[1]
     )
-    in_place = fits and source.channel == 4
+    in_place = fits and source.channel == 4 and not (channelwise and channels % 16)
+    if channelwise:
+        channels = -(-channels // 16) * 16
     width = columns.window(columns.count)
     row_bytes = width * channels * 4
     # Rows of results whose source fits the stage.
@@ -208,12 +218,15 @@ def gather_plan(
     rows: Axis,
     columns: Axis,
     groups: int,
+    channelwise: bool,
     tasks: int,
 ) -> GatherPlan:
-    """Plan a forward convolution or an input gradient (which of them, the axes say)."""
-    units = cut(images, source_channels, source_size, rows, columns, source, tasks)
+    """Plan a forward convolution or an input gradient (which of them, the axes say).
+
+    channelwise   each channel is convolved with its own kernel (groups counts as 1, inputs as 1)"""
+    units = cut(images, source_channels, source_size, rows, columns, source, channelwise, tasks)
     stage = units.stage
-    inner = source_channels // groups
+    inner = 1 if channelwise else source_channels // groups
     panels = groups * -(-(result_channels // groups) // 16)
     positions = np.zeros((kernel[0] * kernel[1], 3), np.int64)
     phases = []
@@ -221,7 +234,7 @@ def gather_plan(
     weight_bytes = 0
     for y in rows.phases:
         for x in columns.phases:
-            merged = groups == 1 and stage.pixel == 4 * inner and _consecutive(x.taps)
+            merged = _contiguous(x.taps, stage, inner, groups, channelwise)
             tap_rows = np.array([t - rows.first for t, _ in y.taps], np.int64) * stage.row
             tap_columns = np.array([t - columns.first for t, _ in x.taps], np.int64) * stage.pixel
             if merged:
@@ -272,8 +285,13 @@ def gather_plan(
     )
 
 
-def _consecutive(taps: tuple[Pair, ...]) -> bool:
-    return bool(taps) and all(b[0] - a[0] == 1 for a, b in pairwise(taps))
+def _contiguous(
+    taps: tuple[Pair, ...], stage: Layout, inner: int, groups: int, channelwise: bool
+) -> bool:
+    """Whether the channels of all taps of a row lie one behind the other in the stage."""
+    if not taps or groups > 1 or channelwise or stage.pixel != 4 * inner:
+        return False
+    return all(b[0] - a[0] == 1 for a, b in pairwise(taps))
 
 
 @dataclass(frozen=True)
@@ -283,6 +301,7 @@ class WeightPlan:
     blocks       per block of weight rows: byte offset of its first row in the stage, floats that
                  are contiguous there, number of its first row (kernel position, channel) in the
                  partial result
+    block_offsets   the first column of `blocks`
     pixel_rows   per row of result pixels of a unit: byte offset of its window in the stage
     pixel_step   bytes from one pixel's window to the next
     row_count, column_count   result pixels
@@ -293,6 +312,7 @@ class WeightPlan:
     first_column: int
     source_step: int
     blocks: Table
+    block_offsets: Table
     pixel_rows: Table
     pixel_step: int
     row_count: int
@@ -308,14 +328,15 @@ def weight_plan(
     rows: Axis,
     columns: Axis,
     groups: int,
+    channelwise: bool,
     tasks: int,
 ) -> WeightPlan:
-    """Plan a weight gradient; the axes are the forward ones."""
-    units = cut(images, channels, size, rows, columns, source, tasks)
+    """Plan a weight gradient; the axes are the forward ones, `channelwise` as in `gather_plan`."""
+    units = cut(images, channels, size, rows, columns, source, channelwise, tasks)
     stage = units.stage
-    inner = channels // groups
+    inner = 1 if channelwise else channels // groups
     (y,), (x,) = rows.phases, columns.phases
-    merged = groups == 1 and stage.pixel == 4 * inner and _consecutive(x.taps)
+    merged = _contiguous(x.taps, stage, inner, groups, channelwise)
     blocks = []
     for t, kh in y.taps:
         row = (t - rows.first) * stage.row
@@ -334,6 +355,7 @@ def weight_plan(
         columns.first,
         rows.source_step,
         np.array(blocks, np.int64),
+        np.array([block[0] for block in blocks], np.int64),
         np.ascontiguousarray(pixel_rows.ravel(), np.int64),
         columns.source_step * stage.pixel,
         y.count,

@@ -4,7 +4,7 @@
     mask_scale     out = x * scale where mask, else 0
     add            out = a + b
     accumulate     target += value
-    sgd_update     one optimizer step, in place
+    sgd_update     one optimizer step, in place; a gradient of another layout is copied first
     adam_update    likewise
 
 Any shapes, any strides, and the arrays of one call have equal shapes. Nothing here depends on the
@@ -97,9 +97,19 @@ def _flat_in_place(op: str, targets: Sequence[Array], value: Array) -> bool:
     arrays = (*targets, value)
     return (
         _float32(*arrays)
-        and _flat(_axis_order(value), *arrays)
+        and _flat(_axis_order(targets[0]), *arrays)
         and not any(np.may_share_memory(a, b) for a, b in combinations(arrays, 2))
     )
+
+
+def _in_layout_of(target: Array, value: Array) -> Array:
+    """value, or if that lets a kernel run, its copy in the memory layout of target."""
+    order = _axis_order(target)
+    if not _float32(target, value) or not _flat(order, target) or _dense(value, order):
+        return value
+    copy = _empty(value.shape, order, value.dtype)
+    np.copyto(copy, value)
+    return copy
 
 
 def _check_shapes(op: str, **arrays: Array) -> None:
@@ -263,6 +273,7 @@ def sgd_update(
     buffers = () if momentum_buffer is None else (momentum_buffer,)
     velocity = param if momentum_buffer is None else momentum_buffer
     _check_shapes("sgd_update", param=param, grad=grad, momentum_buffer=velocity)
+    grad = _in_layout_of(param, grad)
     lr, momentum, decay = float(lr), float(momentum), float(weight_decay)
     fresh = 1 - float(dampening)
     if _flat_in_place("sgd_update", (param, *buffers), grad) and buffers:
@@ -300,6 +311,7 @@ def adam_update(
     Raises ValueError if the shapes differ or an array to be changed is read-only.
     """
     _check_shapes("adam_update", param=param, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
+    grad = _in_layout_of(param, grad)
     b1, b2, lr, eps = float(betas[0]), float(betas[1]), float(lr), float(eps)
     step_size, root = lr / (1 - b1**step), math.sqrt(1 - b2**step)
     shrink, decay = 1.0, float(weight_decay)

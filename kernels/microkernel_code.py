@@ -77,24 +77,35 @@ def emit_products(
     a_step: Any,
     b_at: Any,
     b_step: Any,
+    channelwise: bool = False,
 ) -> list[Any]:
-    """The loops over r and k. `rows_at(offset)` gives a pointer to the first float of each row of
-    A."""
+    """The loops over r and k.
 
-    def step(sums: list[Any], rows: list[Any], a_offset: Any, b_at: Any) -> list[Any]:
-        b_vectors = []
+    rows_at       gives, for an offset, a pointer to the first float of each row of A
+    channelwise   A has a panel for each k, multiplied lane by lane, instead of one float
+    """
+
+    def load_panel(at: Any) -> list[Any]:
+        vectors = []
         for j in range(VECTORS):
-            place = builder.gep(b_at, [constant(4 * LANES * j)])
+            place = builder.gep(at, [constant(4 * LANES * j)])
             value = builder.load(builder.bitcast(place, VECTOR.as_pointer()))
             value.align = 4
-            b_vectors.append(value)
+            vectors.append(value)
+        return vectors
+
+    def step(sums: list[Any], rows: list[Any], a_offset: Any, b_at: Any) -> list[Any]:
+        b_vectors = load_panel(b_at)
         new = []
         for i, row in enumerate(rows):
             place = builder.gep(row, [a_offset])
-            scalar = builder.load(builder.bitcast(place, FLOAT.as_pointer()))
-            a_vector = emit_splat(builder, scalar)
+            if channelwise:
+                a_vectors = load_panel(place)
+            else:
+                scalar = builder.load(builder.bitcast(place, FLOAT.as_pointer()))
+                a_vectors = [emit_splat(builder, scalar)] * VECTORS
             for j in range(VECTORS):
-                new.append(emit_fma(builder, a_vector, b_vectors[j], sums[i * VECTORS + j]))
+                new.append(emit_fma(builder, a_vectors[j], b_vectors[j], sums[i * VECTORS + j]))
         return new
 
     outer = Loop(builder, n_offsets, [*sums, offsets, b_at])

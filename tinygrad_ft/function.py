@@ -44,6 +44,7 @@ from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.tensor import Tensor
 
 _creation_counter = itertools.count()
+_ARRAYS = (np.ndarray, Tensor)
 
 
 class Edge(NamedTuple):
@@ -131,7 +132,7 @@ class Function:
 
     def _record(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]) -> None:
         for key, value in self.__dict__.items():
-            if isinstance(value, Tensor | np.ndarray) and value.dtype.kind == "f":
+            if isinstance(value, _ARRAYS) and value.dtype.kind == "f":
                 raise TypeError(
                     f"{self.name}: the float array {key!r} is kept as a plain attribute and would "
                     "be lost to higher derivatives; use save_input, save_output or save_statistics"

@@ -76,7 +76,7 @@ def test_comparisons() -> None:
     assert (x != tg.tensor([1.0, 0.0, 3.0])).tolist() == [False, True, False]
     assert (x < 2).tolist() == [True, False, False]
     assert (x <= 2).tolist() == [True, True, False]
-    assert (2 < x).tolist() == [False, False, True]
+    assert (x > 2).tolist() == [False, False, True]
     assert (x >= 2).tolist() == [False, True, True]
     assert ((x > 1) & (x < 3)).tolist() == [False, True, False]
     assert ((x < 2) | (x > 2)).tolist() == [True, False, True]

@@ -261,3 +261,17 @@ def test_sigkill_during_saves(tmp_path):
             assert len(rows) == 51
             assert len({row.split(",")[1] for row in rows[1:]}) == 1
         assert not list(path.glob(".*.tmp"))
+
+
+def test_equal_content_gives_equal_bytes(tmp_path):
+    tensors = {f"t{i}": np.arange(i, dtype=np.float32) for i in range(9)}
+    metadata = {f"Schlüssel {i}": "猫" * i for i in range(9)}
+    files = []
+    for number in range(8):  # the library alone would write some order of ten metadata
+        save_checkpoint(tmp_path / f"{number}", tensors, metadata)
+        files.append((tmp_path / f"{number}").read_bytes())
+    assert len(set(files)) == 1
+    assert len(files[0]) % 4 == 0
+    found, read = load_checkpoint(tmp_path / "0")
+    assert read == metadata
+    assert all(np.array_equal(found[name], array) for name, array in tensors.items())

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_ft.io import RunFolder, RunFolderError, fingerprint_file, save_checkpoint
+from tinygrad_ft.io import (
+    RUN_FILES,
+    RunFolder,
+    RunFolderError,
+    check_run_folder,
+    fingerprint_file,
+    save_checkpoint,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -189,3 +196,63 @@ def test_a_forked_worker_does_not_keep_the_lock(tmp_path):
         os.waitpid(child, 0)
         os.close(ready_read)
         os.close(ready_write)
+
+
+def test_a_refused_resume_leaves_nothing(tmp_path):
+    (tmp_path / "notes.txt").write_text("kept")
+    for _ in range(2):
+        with pytest.raises(RunFolderError, match="holds no run to resume"):
+            RunFolder(tmp_path, resume=True)
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_run_that_was_killed_before_it_wrote_anything_can_be_resumed(tmp_path):
+    RunFolder(tmp_path / "run").close()
+    RunFolder(tmp_path / "run", resume=True).close()
+
+
+def test_overwriting_removes_the_files_of_a_run_and_no_others(tmp_path):
+    for name in (*RUN_FILES, "notes.txt"):
+        (tmp_path / name).write_text("x")
+    with RunFolder(tmp_path, overwrite=True) as run:
+        assert sorted(os.listdir(tmp_path)) == [".lock", "notes.txt"]
+        assert {p.name for p in vars(run).values() if isinstance(p, Path)} >= set(RUN_FILES)
+
+
+def test_a_killed_removal_never_leaves_a_result_without_its_run(tmp_path, monkeypatch):
+    """Whatever the number of files removed: the finished mark first, the checkpoint next."""
+    unlink = Path.unlink
+    for allowed in range(len(RUN_FILES)):
+        folder = tmp_path / str(allowed)
+        folder.mkdir()
+        for name in RUN_FILES:
+            (folder / name).write_text("x")
+        left = allowed
+
+        def dying(path: Path, missing_ok: bool = False) -> None:
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            unlink(path, missing_ok)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", dying)
+            with pytest.raises(KeyboardInterrupt):
+                RunFolder(folder, overwrite=True)
+        there = set(os.listdir(folder))
+        if "results.json" in there:
+            assert there >= set(RUN_FILES)
+        if "last.safetensors" in there:
+            assert there >= {"args.yaml", "best.safetensors"}
+
+
+def test_asking_beforehand_changes_nothing(tmp_path):
+    assert check_run_folder(tmp_path / "new") == []
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "args.yaml").write_text("x")
+    with pytest.raises(RunFolderError, match=r"already holds a run \(args.yaml\)"):
+        check_run_folder(tmp_path)
+    assert check_run_folder(tmp_path, resume=True) == ["args.yaml"]
+    assert check_run_folder(tmp_path, overwrite=True) == ["args.yaml"]
+    assert os.listdir(tmp_path) == ["args.yaml"]

@@ -126,6 +126,7 @@ def test_equals_the_formula_for_any_shape_and_strides(case, layouts, threads):
         Case((2, 96, 12, 12), (96, 1, 3, 3), (1, 1), (1, 1), (1, 1), 96),  # depthwise
         Case((1, 64, 5, 300), (32, 16, 3, 3), (1, 1), (2, 2), (2, 2), 4),
         Case((130, 5, 2, 2), (3, 5, 2, 2)),  # many tiny images
+        Case((2, 35, 11, 12), (35, 1, 5, 5), (2, 2), (2, 1), (1, 2), 35),
     ],
 )
 @pytest.mark.parametrize("layout", ["rows", "channels_last"])

@@ -221,6 +221,20 @@ def test_optimizer_steps_are_pytorchs(name):
         np.testing.assert_allclose(ours, parameter.detach(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_gradients_layout_does_not_matter(layout):
+    rng = np.random.default_rng(5)
+    start, values, first, second = rng.random((4, 8, 9, 3, 3)).astype(np.float32)
+    results = []
+    for grad in (values, laid_out(values, layout)):
+        sgd, velocity, adam = start.copy(), first.copy(), start.copy()
+        kernels.sgd_update(sgd, grad, velocity, 0.1, 0.9, 0.1, 0.01, True)
+        moments = first.copy(), second.copy()
+        kernels.adam_update(adam, grad, *moments, 3, 0.01, (0.9, 0.99), 1e-8, 0.1, True)
+        results.append([array.tobytes() for array in (sgd, velocity, adam, *moments)])
+    assert results[0] == results[1]
+
+
 def test_optimizer_errors():
     x = np.zeros((2, 3), np.float32)
     with pytest.raises(ValueError, match=r"sgd_update: .* grad \(3, 2\)"):

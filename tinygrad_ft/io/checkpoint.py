@@ -6,7 +6,9 @@ have names under MODEL_PREFIX, by which `load_weights` finds them.
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,6 +34,7 @@ def save_checkpoint(
 ) -> None:
     """Write `tensors` and string `metadata` to `path` as .safetensors, atomically (`atomic_write`).
 
+    Equal content gives equal bytes, so that a file's fingerprint stands for the weights in it.
     Raises CheckpointError when something cannot be kept in such a file, or when the disk is full or
     the folder unwritable; the previous file is then untouched and nothing is left over.
     """
@@ -46,10 +49,21 @@ def save_checkpoint(
         raise CheckpointError(f"{target} cannot be written: {problem}") from problem
     if header_length(content) > MAX_HEADER_BYTES:  # older libraries write what they cannot read
         raise CheckpointError(f"{target} cannot be written: header too large")
+    head, body = _ordered(content)
     try:
-        atomic_write(target, content)
+        atomic_write(target, lambda file: (file.write(head), file.write(body)))
     except WriteError as problem:
         raise CheckpointError(str(problem)) from problem
+
+
+def _ordered(content: bytes) -> tuple[bytes, memoryview]:
+    """The same file, in two parts, with sorted metadata: the library's order is a random one."""
+    length = header_length(content)
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight, as the format asks
+    return struct.pack("<Q", len(text)) + text, memoryview(content)[8 + length :]
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -48,20 +48,14 @@ def common_dtype(a: np.dtype, b: np.dtype) -> np.dtype:
 
 def pair(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     """Both operands as tensors of one dtype whose shapes broadcast; Python numbers adapt."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        dtype = common_dtype(a.dtype, b.dtype)
-    elif isinstance(a, Tensor):
-        b = _adapt(b, a.dtype)
-        dtype = common_dtype(a.dtype, b.dtype)
-    elif isinstance(b, Tensor):
-        a = _adapt(a, b.dtype)
-        dtype = common_dtype(a.dtype, b.dtype)
-    else:
-        a, b = Tensor(a), Tensor(b)
-        dtype = common_dtype(a.dtype, b.dtype)
-    if a.shape != b.shape:
-        check_broadcast(op, a.shape, b.shape)
-    return _cast(a, dtype), _cast(b, dtype)
+    x = a if isinstance(a, Tensor) else _beside(b, a)
+    y = b if isinstance(b, Tensor) else _beside(a, b)
+    if x._data.dtype != y._data.dtype:
+        dtype = common_dtype(x.dtype, y.dtype)
+        x, y = _cast(x, dtype), _cast(y, dtype)
+    if x._data.shape != y._data.shape:
+        check_broadcast(op, x.shape, y.shape)
+    return x, y
 
 
 def float_operand(op: str, x: TensorLike) -> Tensor:
@@ -70,13 +64,14 @@ def float_operand(op: str, x: TensorLike) -> Tensor:
     return x if x.dtype.kind == "f" else _cast(x, np.dtype(np.float32))
 
 
-def _adapt(number: Any, dtype: np.dtype) -> Tensor:
-    """A Python number or array beside a tensor: numbers take the tensor's dtype where they can."""
-    if isinstance(number, bool) or not isinstance(number, int | float):
+def _beside(other: TensorLike, number: TensorLike) -> Tensor:
+    """A number or array beside `other`: a Python number takes the dtype of a tensor if it can."""
+    if not isinstance(other, Tensor) or not isinstance(number, (int, float)):
         return Tensor(number)
-    if dtype.kind == "f" or (isinstance(number, int) and dtype.kind in "iu"):
-        return Tensor._wrap(np.asarray(number, dtype))
-    return Tensor._wrap(np.asarray(number, np.float32 if isinstance(number, float) else np.int64))
+    kind = other.dtype.kind
+    if kind == "f" or (kind in "iu" and isinstance(number, int)):
+        return Tensor._wrap(np.asarray(number, other.dtype))
+    return Tensor(number)
 
 
 def _cast(x: Tensor, dtype: np.dtype) -> Tensor:

@@ -23,6 +23,7 @@ class MatMul(Function):
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.shapes = (a.shape, b.shape)
+        self.b_is_transposed = b.flags.f_contiguous and not b.flags.c_contiguous
         self.save_input(0, needed_by=1)
         self.save_input(1, needed_by=0)
         if a.ndim == b.ndim == 2:
@@ -41,10 +42,16 @@ class MatMul(Function):
             grad_a = MatMul.apply(grad_out, transpose(self.input(1), -1, -2))
             grad_a = unbroadcast(grad_a, self.shapes[0])
         if self.needs_input_grad[1]:
-            # (..., K, M) @ (..., M, N)
-            grad_b = MatMul.apply(transpose(self.input(0), -1, -2), grad_out)
-            grad_b = unbroadcast(grad_b, self.shapes[1])
+            grad_b = unbroadcast(self.grad_b(self.input(0), grad_out), self.shapes[1])
         return grad_a, grad_b
+
+    def grad_b(self, a: Tensor, grad_out: Tensor) -> Tensor:
+        if self.b_is_transposed:
+            # (a^T g)^T = g^T a: in the memory order of the weight that was transposed, so that an
+            # optimizer meets the two side by side
+            return transpose(MatMul.apply(transpose(grad_out, -1, -2), a), -1, -2)
+        # (..., K, M) @ (..., M, N)
+        return MatMul.apply(transpose(a, -1, -2), grad_out)
 
 
 def matmul(input: TensorLike, other: TensorLike) -> Tensor:

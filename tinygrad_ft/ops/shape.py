@@ -44,7 +44,7 @@ class SumTo(Function):
         dims = tuple(range(lead)) + tuple(
             lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1
         )
-        return np.sum(x, axis=dims, keepdims=True).reshape(shape)
+        return np.add.reduce(x, axis=dims, keepdims=True).reshape(shape)
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (broadcast_to(grad_out, self.shape),)

@@ -132,6 +132,8 @@ class Training:
         try:
             check_identity(state["identity"], identity, path)
             position = Position(**state["position"])
+            if state["position"].keys() != vars(position).keys():
+                raise KeyError("position")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])

@@ -18,7 +18,7 @@ import numpy as np
 
 from kernels import get_num_threads
 from tinygrad_ft import manual_seed
-from tinygrad_ft.data import ArrayDataset, GLYPH_CLASSES, digits, glyphs, stratified_split
+from tinygrad_ft.data import GLYPH_CLASSES, ArrayDataset, Subset, digits, glyphs, stratified_split
 from tinygrad_ft.io import RunFolder, atomic_write
 from tinygrad_ft.models import create_model
 from tinygrad_ft.train.evaluation import Evaluation
@@ -126,7 +126,7 @@ def _pretrain(folder: Path, reporter: Reporter) -> tuple[Path, dict[str, Any]]:
         return run.best_path, history[-1]
 
 
-def _card(dataset: ArrayDataset) -> ModelCard:
+def _card(dataset: ArrayDataset | Subset) -> ModelCard:
     classes = tuple(dataset.classes)
     architecture = {**MODEL, "num_classes": len(classes)}
     return ModelCard(architecture, classes, Preprocessing.measured(dataset))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,9 @@ def measure(labels: np.ndarray, predicted: np.ndarray, classes: int) -> Metrics:
     A class that is never predicted has precision 0. Classes without an image in `labels` do not
     enter the macro means.
     """
+    # imported here: it takes a second, which `--help`, `predict` and a run's start need not wait
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
     if len(labels) == 0:
         raise ValueError("metrics: there is no image to measure")
     every = np.arange(classes)

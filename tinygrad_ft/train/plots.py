@@ -32,16 +32,14 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def curves(history: Sequence[dict[str, Any]], best_epoch: int | None) -> str:
-    """Loss and accuracy by epoch, training and validation; the chosen epoch marked."""
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(9, 3.2), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        epochs = [row["epoch"] for row in history]
-        for axes, name, title in (
-            (left, "loss", "Loss (cross-entropy)"),
-            (right, "accuracy", "Accuracy"),
-        ):
+def curves(history: Sequence[dict[str, Any]], best_epoch: int | None) -> list[str]:
+    """Loss and accuracy by epoch, training and validation; the chosen epoch marked. Two figures."""
+    found = []
+    epochs = [row["epoch"] for row in history]
+    for name, title in (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy")):
+        with rc_context(_STYLE):
+            figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+            axes = figure.subplots()
             axes.set_title(title)
             for part, color in (("train", TRAIN), ("val", VALIDATION)):
                 values = [row.get(f"{part}_{name}") for row in history]
@@ -53,10 +51,12 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None) -> str:
                 label = f"chosen: epoch {best_epoch}"
                 axes.axvline(best_epoch, color=GREY, lw=1, ls=":", label=label)
             _epoch_axis(axes, len(epochs))
+            if name == "accuracy":
+                axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
             axes.grid(axis="y", color="#e6e9ee", lw=0.8)
             axes.legend(frameon=False, fontsize=9)
-        right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        return _svg(figure)
+            found.append(_svg(figure))
+    return found
 
 
 def compare(histories: Mapping[str, Sequence[Sequence[dict[str, Any]]]]) -> str:
@@ -94,8 +94,9 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> str:
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         if count <= 30:
-            axes.set_xticks(range(count), [_brief(c) for c in classes], rotation=45, ha="right")
-            axes.set_yticks(range(count), [_brief(c) for c in classes])
+            names = [_brief(name) for name in classes]
+            axes.set_xticks(range(count), names, rotation=45, ha="right", rotation_mode="anchor")
+            axes.set_yticks(range(count), names)
             _write_counts(axes, matrix, shares)
         else:
             axes.set_xticks([])
@@ -106,9 +107,8 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> str:
 
 def _epoch_axis(axes: Axes, epochs: int) -> None:
     """From epoch 1 to the last one: there is no epoch 0."""
-    margin = max(0.02 * (epochs - 1), 0.1)
-    axes.set_xlim(1 - margin, epochs + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(0.5, epochs + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
 
 
@@ -129,7 +129,9 @@ def _svg(figure: Figure) -> str:
     text = io.StringIO()
     with warnings.catch_warnings():
         # only the room for a name is measured with a font that lacks its letters
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font", category=UserWarning
+        )
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     content = text.getvalue()
     return content[content.index("<svg") :]

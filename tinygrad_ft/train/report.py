@@ -18,7 +18,6 @@ from PIL import Image
 from tinygrad_ft.data import Dataset
 from tinygrad_ft.data.datasets import get_batch
 from tinygrad_ft.io import atomic_write
-from tinygrad_ft.train import plots
 from tinygrad_ft.train.evaluation import Evaluation
 from tinygrad_ft.version import __version__
 
@@ -57,6 +56,8 @@ class Report:
 
 def write_report(path: Path, report: Report) -> None:
     """Write the page, atomically."""
+    from tinygrad_ft.train import plots  # here: matplotlib takes half a second
+
     metrics = report.evaluation.metrics()
     probabilities = report.evaluation.probabilities
     wrong = np.flatnonzero(report.evaluation.predicted != report.evaluation.labels)
@@ -81,7 +82,7 @@ def write_report(path: Path, report: Report) -> None:
         report=report,
         metrics=metrics,
         count=count,
-        curves=Markup(plots.curves(report.history, report.best_epoch)) if report.history else None,
+        curves=[Markup(svg) for svg in plots.curves(report.history, report.best_epoch)],
         confusion=Markup(plots.confusion(metrics.confusion, report.classes)),
         figures=[(heading, Markup(svg)) for heading, svg in report.figures],
         by_class=by_class,

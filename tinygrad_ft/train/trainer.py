@@ -189,7 +189,7 @@ class Trainer:
         loss = F.cross_entropy(scores, Tensor(labels), label_smoothing=settings.label_smoothing)
         value = float(loss.item())
         if not math.isfinite(value):
-            raise self._diverged(f"the loss became {value}")
+            raise self._diverged(f"the loss became {value}", at.batch + 1)
         self.optimizer.zero_grad()
         loss.backward()
         if settings.clip_grad is not None:
@@ -277,12 +277,11 @@ class Trainer:
 
     def _check_finite(self) -> None:
         if not is_finite(self.model):
-            raise self._diverged("a weight became infinite or NaN")
+            raise self._diverged("a weight became infinite or NaN", self.position.batch)
 
-    def _diverged(self, what: str) -> NonFiniteLoss:
-        at = self.position
+    def _diverged(self, what: str, batch: int) -> NonFiniteLoss:
         text = (
-            f"{what} in epoch {at.epoch + 1}, batch {at.batch + 1}, at learning rate "
+            f"{what} in epoch {self.position.epoch + 1}, batch {batch}, at learning rate "
             f"{self.scheduler.get_last_lr()[0]:.3g}; try a lower --lr or --clip-grad 1"
         )
         if self.run.last_path.exists():

@@ -1,0 +1,55 @@
+"""How a training step of ResNet-20 grows with threads and with the batch. Ours against itself.
+
+One case trains on all threads and on one. The other trains on the same number of images cut into
+batches of different sizes, so that every call is the same amount of work; the results differ by
+nature (other batches make other updates)."""
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.case import OURS, Case
+from benchmarks.networks import RESNET20
+from benchmarks.our_network import build, training_step
+from benchmarks.settings import Settings
+from kernels import set_num_threads
+
+BATCHES = (32, 64, 128, 256)
+IMAGES = 512
+
+
+def cases(settings: Settings) -> Iterator[Case]:
+    batch = RESNET20.batch
+    if settings.threads > 1:
+        yield Case(
+            name=f"{RESNET20.title} b{batch}, {settings.threads} threads",
+            group="threads",
+            ours=training_step(build(RESNET20), RESNET20, batch),
+            peers={f"{OURS} on 1 thread": _on_one_thread(batch, settings.threads)},
+            items=batch,
+            tolerance=1e-3,
+            calls_compared=3,
+        )
+    yield Case(
+        name=f"{RESNET20.title}, {IMAGES} images, b{IMAGES}",
+        group="batch sizes",
+        ours=_in_batches_of(IMAGES),
+        peers={f"{OURS} in b{size}": _in_batches_of(size) for size in BATCHES},
+        items=IMAGES,
+        tolerance=None,
+    )
+
+
+def _on_one_thread(batch: int, threads: int) -> Callable[[], float]:
+    step = training_step(build(RESNET20), RESNET20, batch)
+
+    def run() -> float:
+        set_num_threads(1)
+        try:
+            return step()
+        finally:
+            set_num_threads(threads)
+
+    return run
+
+
+def _in_batches_of(size: int) -> Callable[[], float]:
+    return training_step(build(RESNET20), RESNET20, size, steps=IMAGES // size)

@@ -1,0 +1,39 @@
+"""Whole training steps: forward, cross-entropy, backward, SGD with momentum.
+
+All start with the same weights and train on the same batch; the losses of the first three steps are
+compared, so the gradients are part of the comparison."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from benchmarks.case import Case
+from benchmarks.networks import NETWORKS, Network
+from benchmarks.our_network import Weights, build, training_step, weights_of
+from benchmarks.settings import Settings
+
+
+def cases(settings: Settings) -> Iterator[Case]:
+    for network in NETWORKS.values():
+        model = build(network)
+        weights = weights_of(model)
+        yield Case(
+            name=f"{network.title} b{network.batch}",
+            group=f"training step {network.title}",
+            ours=training_step(model, network, network.batch),
+            peers=_torch_steps(network, settings, weights) if settings.wants("torch") else {},
+            items=network.batch,
+            tolerance=1e-3,
+            calls_compared=3,
+        )
+
+
+def _torch_steps(
+    network: Network, settings: Settings, weights: Weights
+) -> dict[str, Callable[[], Any]]:
+    from benchmarks import torch_network
+    from benchmarks.torch_modes import modes
+
+    return {
+        mode.label: torch_network.training_step(network, network.batch, mode, weights)
+        for mode in modes(settings.compiled)
+    }

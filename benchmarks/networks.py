@@ -1,0 +1,44 @@
+"""The networks that are trained and run, and their input. Imports NumPy only: it is used in
+processes whose start and memory are measured."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEARNING_RATE = 0.01
+MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of tinygrad_ft.models with its usual batch.
+
+    model    name of the function in tinygrad_ft.models, with its options
+    title    as tables show it
+    size     height and width of the images
+    """
+
+    model: str
+    title: str
+    batch: int
+    size: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        return int(self.options["num_classes"])
+
+
+RESNET20 = Network("resnet20", "CIFAR ResNet-20", 128, 32, {"num_classes": 10})
+RESNET18 = Network("resnet18", "CIFAR ResNet-18", 64, 32, {"num_classes": 10, "small_input": True})
+RESNET50 = Network("resnet50", "ResNet-50 at 224", 4, 224, {"num_classes": 1000})
+NETWORKS = {network.model: network for network in (RESNET20, RESNET18, RESNET50)}
+
+
+def random_batch(network: Network, batch: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Normal noise as images (batch, 3, size, size), and labels; the same every time."""
+    random = np.random.default_rng(0)
+    images = random.standard_normal((batch, 3, network.size, network.size), np.float32)
+    return images, random.integers(0, network.classes, batch)
