@@ -18,7 +18,7 @@ import numpy as np
 from kernels.buffers import aligned
 from kernels.cache import kernel
 from kernels.parallel import launch, share
-from kernels.simd import LANES, add, add_lanes, broadcast, float32_at, fma, load, store
+from kernels.simd import LANES, add, add_lanes, broadcast, float32_at, fma, load, splat, store
 
 SUMS = 12
 _LINE = 16
@@ -74,8 +74,7 @@ def read_loop(ints: Any, floats: Any, task: Any, tasks: Any) -> None:
     lines = ints[2] // (4 * _LINE)
     begin, end = share(lines, task, tasks), share(lines, task + 1, tasks)
     place = ints[0] + 4 * 4 * _LINE * begin
-    a = load(place)
-    b = c = d = a
+    a = b = c = d = splat(np.float32(0))
     for _ in range(4 * _LINE * (end - begin) // (4 * LANES)):
         a = add(a, load(place))
         b = add(b, load(place + 4 * LANES))

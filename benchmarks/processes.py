@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,21 +35,24 @@ def train_in_process(
 
     Raises RuntimeError with the last line of its errors if it fails."""
     command = [sys.executable, "-m", "benchmarks.trainee", who, network.model]
+    numbers = [str(network.batch), str(threads), str(steps)]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, **(variables or {}), "PYTHONPATH": path}
-    begin = time.perf_counter()
-    with subprocess.Popen(
-        [*command, str(threads), str(steps)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        first = time.perf_counter() - begin
-        out, errors = process.communicate()
-    if process.returncode != 0:
-        last = errors.strip().splitlines()[-1:] or ["no message"]
-        raise RuntimeError(f"{' '.join(command[1:])} failed: {last[0]}")
-    return Observed(first, json.loads(out)["peak_bytes"])
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+        begin = time.perf_counter()
+        with subprocess.Popen(
+            [*command, *numbers],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            first = time.perf_counter() - begin
+            rest = process.stdout.read()
+        if process.returncode != 0:
+            errors.seek(0)
+            last = errors.read().strip().splitlines()[-1:] or ["no message"]
+            raise RuntimeError(f"{' '.join(command[2:])} failed: {last[0]}")
+    return Observed(first, json.loads(rest)["peak_bytes"])

@@ -1,6 +1,6 @@
 """The process that processes.py watches.
 
-    python -m benchmarks.trainee WHO MODEL THREADS STEPS
+    python -m benchmarks.trainee WHO MODEL BATCH THREADS STEPS
 
 prints a line when its first training step is done, and at the end {"peak_bytes": ...}. It imports
 nothing but what the training needs."""
@@ -8,6 +8,7 @@ nothing but what the training needs."""
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.networks import NETWORKS, Network
@@ -43,8 +44,8 @@ def _step(who: str, network: Network, threads: int) -> Callable[[], float]:
     return torch_network.training_step(network, network.batch, Mode(who.removeprefix("torch:")))
 
 
-def main(who: str, model: str, threads: int, steps: int) -> None:
-    step = _step(who, NETWORKS[model], threads)
+def main(who: str, model: str, batch: int, threads: int, steps: int) -> None:
+    step = _step(who, replace(NETWORKS[model], batch=batch), threads)
     for done in range(steps):
         step()
         if done == 0:
@@ -53,4 +54,4 @@ def main(who: str, model: str, threads: int, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

@@ -105,7 +105,7 @@ def check_float32(case, layouts):
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(cases(), st.tuples(*[st.sampled_from(LAYOUTS)] * 3), st.integers(1, 2))
 def test_equals_the_formula_for_any_shape_and_strides(case, layouts, threads):
     before = get_num_threads()

@@ -20,7 +20,7 @@ def check(a, b, result):
     assert_within(result, naive(a64, b64), naive(np.abs(a64), np.abs(b64)), a.shape[-1] + 1)
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(
     st.lists(st.integers(0, 3), max_size=2),
     sizes,

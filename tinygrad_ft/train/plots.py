@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 TRAIN, VALIDATION, GREY = "#7a8aa0", "#1f6feb", "#6b7280"
 _COLORS = ("#8a94a3", "#e08a1e", "#2e9e6b", "#1f6feb", "#a04bd6")
+_NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -132,6 +133,6 @@ def _svg(figure: Figure) -> str:
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from font", category=UserWarning
         )
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(text, format="svg", metadata=_NO_METADATA)
     content = text.getvalue()
     return content[content.index("<svg") :]

@@ -1,0 +1,87 @@
+"""Scores of a data set, and the numbers made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.metrics as reference
+from train_helpers import CLASSES, colours, make_card, make_model
+
+from tinygrad_ft.data import ArrayDataset
+from tinygrad_ft.grad_mode import is_grad_enabled
+from tinygrad_ft.tensor import Tensor
+from tinygrad_ft.train import Evaluation, predict_scores
+from tinygrad_ft.train.metrics import measure
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_metrics_are_scikit_learns(seed):
+    rng = np.random.default_rng(seed)
+    labels, predicted = rng.integers(0, 5, 60), rng.integers(0, 5, 60)
+    found = measure(labels, predicted, 5)
+    assert found.accuracy == reference.accuracy_score(labels, predicted)
+    recall = reference.recall_score(labels, predicted, average="macro", zero_division=0)
+    assert found.macro_recall == pytest.approx(recall)
+    f1 = reference.f1_score(labels, predicted, average="macro", zero_division=0)
+    assert found.macro_f1 == pytest.approx(f1)
+    assert np.array_equal(found.confusion, reference.confusion_matrix(labels, predicted))
+    for name in ("precision", "recall", "f1"):
+        score = getattr(reference, f"{name}_score")
+        np.testing.assert_allclose(
+            getattr(found, name), score(labels, predicted, average=None, zero_division=0)
+        )
+
+
+def test_metrics_by_hand():
+    """Class 2 is never predicted, class 3 has no image."""
+    found = measure(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 1, 0]), 4)
+    assert found.accuracy == 4 / 6
+    np.testing.assert_allclose(found.recall, [2 / 3, 1, 0, 0])
+    np.testing.assert_allclose(found.precision, [2 / 3, 2 / 3, 0, 0])
+    assert found.macro_recall == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert found.macro_f1 == pytest.approx((2 / 3 + 0.8 + 0) / 3)
+    assert found.support.tolist() == [3, 2, 1, 0]
+    assert found.confusion.tolist() == [[2, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    with pytest.raises(ValueError, match="no image to measure"):
+        measure(np.zeros(0, np.int64), np.zeros(0, np.int64), 3)
+
+
+def test_loss_and_probabilities():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(0, 9, (20, 4)).astype(np.float32), rng.integers(0, 4, 20)
+    found = Evaluation(scores, labels)
+    powers = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    shares = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.probabilities, shares, rtol=1e-4, atol=1e-7)
+    assert found.loss == pytest.approx(-np.log(shares[np.arange(20), labels]).mean(), rel=1e-5)
+    assert np.array_equal(found.predicted, scores.argmax(axis=1))
+    huge = Evaluation(np.array([[1e30, -1e30]], np.float32), np.array([0]))
+    assert huge.loss == 0.0
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 5, 24, 1000])
+def test_scores_do_not_depend_on_the_batches(batch_size, training):
+    data = colours()
+    preprocessing = make_card(data).preprocessing
+    model = make_model().train(training)
+    told: list[int] = []
+    found = predict_scores(
+        model, data, preprocessing, batch_size=batch_size, on_batch=told.append
+    )
+    assert sum(told) == 24 and len(told) == -(-24 // batch_size)
+    assert np.array_equal(found.labels, data.targets)
+    assert model.training == training
+    assert is_grad_enabled()
+    model.eval()
+    mean, std = (np.array(v, np.float32) for v in (preprocessing.mean, preprocessing.std))
+    images = ((data.images / 255 - mean) / std).astype(np.float32).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found.scores, model(Tensor(images)).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_the_mode_is_put_back_after_an_error():
+    data = ArrayDataset(colours().images[..., :1], colours().targets, CLASSES)
+    model = make_model().train()
+    with pytest.raises(ValueError, match="1"):
+        predict_scores(model, data, make_card(data).preprocessing)
+    assert model.training

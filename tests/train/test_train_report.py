@@ -1,0 +1,178 @@
+"""The report: one page that needs nothing else, whatever classes are called."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygrad_ft.data import ArrayDataset
+from tinygrad_ft.train import Evaluation, plots
+from tinygrad_ft.train.report import Report, write_report
+
+ODD = [
+    '<b>&"x\'',
+    "$a_1$ and $b",
+    "猫と犬の写真を集めたフォルダ",
+    "قطة",
+    "a" * 90,
+    "emoji 🐱",
+    "</svg><script>alert(1)</script>",
+    "{{ 7 * 7 }}",
+]
+
+
+class Reader(HTMLParser):
+    """Collects tags, references and the text; checks that tags nest."""
+
+    VOID = frozenset({"meta", "img", "br", "link"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.references: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.references += [v for k, v in attrs if k in ("src", "href", "xlink:href", "data")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.references += [v for k, v in attrs if k in ("src", "href", "xlink:href", "data")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+
+
+def history(epochs: int, validation: bool = True) -> list[dict[str, float]]:
+    rows = []
+    for e in range(1, epochs + 1):
+        row = {"epoch": e, "lr": 0.1, "train_loss": 1 / e, "train_accuracy": 1 - 0.5 / e}
+        if validation:
+            row |= {"val_loss": 1.1 / e, "val_accuracy": 0.9 - 0.5 / e}
+        rows.append({**row, "seconds": 1.0})
+    return rows
+
+
+def page(path: Path, classes: list[str], epochs: int = 3, channels: int = 3, wrong: bool = True,
+         **changes: object) -> str:  # fmt: skip
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(len(classes)), 3)
+    images = rng.integers(0, 256, (len(labels), 8, 8, channels), dtype=np.uint8)
+    scores = np.eye(len(classes), dtype=np.float32)[labels] * 3
+    if wrong:
+        scores[0], scores[1] = -scores[0], -2 * scores[1]
+    values = {
+        "title": "Fine-tuned <i>it</i>",
+        "facts": [("started from", "<w>.pth")],
+        "history": history(epochs),
+        "best_epoch": 2,
+        "judged_on": "test",
+        "evaluation": Evaluation(scores, labels),
+        "dataset": ArrayDataset(images, labels, classes),
+        "classes": classes,
+        "settings": {"lr": 0.1, "augment": "none"},
+        "command": "tinygrad-ft finetune '<x>'",
+    }
+    write_report(path, Report(**{**values, **changes}))
+    return path.read_text(encoding="utf-8")
+
+
+def test_a_page_of_odd_classes_needs_nothing_else(tmp_path):
+    text = page(tmp_path / "report.html", ODD)
+    found = Reader(text)
+    assert not {"script", "b", "i", "link", "iframe", "object"} & {*found.tags} - {"b"}
+    assert found.tags.count("b") == 4  # the four numbers at the top
+    for reference in found.references:
+        assert reference.startswith(("data:image/png;base64,", "#")), reference
+    without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+    assert "http" not in without_namespaces and "@import" not in text
+    assert re.findall(r"url\((?!#)", text) == []
+    for name in ODD:
+        assert name in found.text  # in the table by class, letter for letter
+    assert "49" not in found.text.split("By class")[1].split("The run")[0]
+    assert "Fine-tuned <i>it</i>" in found.text and "'<x>'" in found.text
+
+
+def test_pictures_are_the_images(tmp_path):
+    for channels in (1, 3):
+        text = page(tmp_path / "r.html", ["a", "b"], channels=channels)
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (6, 8, 8, channels), dtype=np.uint8)
+        uris = [r for r in Reader(text).references if r.startswith("data:")]
+        assert len(uris) == 6 + 2 + 1  # samples, mistakes, the confusion matrix
+        pictures = [
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+            for uri in uris
+        ]
+        shown = [p.reshape(8, 8, channels) for p in pictures if p.shape[:2] == (8, 8)]
+        assert np.array_equal(np.stack(shown[:6]), images)
+        # the second one is wrong with more certainty
+        assert np.array_equal(shown[6], images[1]) and np.array_equal(shown[7], images[0])
+
+
+def test_numbers_on_the_page(tmp_path):
+    text = Reader(page(tmp_path / "r.html", ["a", "b"])).text
+    assert "Judged on 6 test images of 2 classes" in text
+    assert re.search(r"66\.67%\s*accuracy", text)
+    assert "Most confident mistakes" in text
+    perfect = Reader(page(tmp_path / "r.html", ["a", "b"], wrong=False)).text
+    assert "Most confident mistakes" not in perfect and re.search(r"100\.00%\s*accuracy", perfect)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 31, 200])
+@pytest.mark.parametrize("epochs", [1, 2, 90])
+def test_every_number_of_classes_and_epochs(tmp_path, classes, epochs):
+    names = [f"class {i}" for i in range(classes)]
+    text = page(tmp_path / "r.html", names, epochs=epochs, best_epoch=1)
+    found = Reader(text)
+    assert all(name in found.text for name in names)
+    assert len(text) < 600_000
+
+
+def test_without_validation_and_with_tables_and_figures(tmp_path):
+    more = {
+        "history": history(4, validation=False),
+        "best_epoch": None,
+        "tables": [("Ways", ["way", "accuracy"], [["<head>", "90%"]])],
+        "figures": [("Together", plots.compare({"<way>": [history(4)], "other": [history(4)]}))],
+    }
+    found = Reader(page(tmp_path / "r.html", ["a", "b"], **more))
+    assert "<head>" in found.text and "Together" in found.text and "<way>" in found.text
+    assert "validation" not in found.text and "chosen" not in found.text
+
+
+def ticks(svg: str) -> list[int]:
+    """The numbers along the x axis."""
+    axis = svg.split('id="matplotlib.axis_1"')[1].split('id="matplotlib.axis_2"')[0]
+    return [int(t) for t in re.findall(r">(\d+)</text>", axis)]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 10, 30, 90, 300])
+def test_the_axis_of_epochs_begins_at_the_first(epochs):
+    for svg in (*plots.curves(history(epochs), 1), plots.compare({"way": [history(epochs)]})):
+        found = ticks(svg)
+        assert found and min(found) >= 1 and max(found) <= epochs
+
+
+def test_the_same_run_gives_the_same_figures():
+    assert plots.curves(history(5), 2) == plots.curves(history(5), 2)
+    matrix = np.array([[3, 1], [0, 4]])
+    assert plots.confusion(matrix, ["a", "b"]) == plots.confusion(matrix, ["a", "b"])
