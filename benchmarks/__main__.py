@@ -14,6 +14,7 @@ from benchmarks.output import Run, print_markdown, print_tables, write
 from benchmarks.peak import measure_peaks
 from benchmarks.runner import run as run_one
 from benchmarks.settings import Settings
+from benchmarks.tables import in_short
 from benchmarks.timing import QUICK, Effort
 
 
@@ -73,8 +74,9 @@ def main(
         for name, suite in loaded.items():
             for case in suite(settings):
                 if match is None or match in f"{case.group}: {case.name}":
-                    progress.print(f"{name}: {case.group}: {case.name}", markup=False, style="dim")
+                    progress.print(f"{name}: {case.group}: {case.name}: ", markup=False, end="")
                     run.results.append(run_one(name, case, effort))
+                    progress.print(in_short(run.results[-1]), markup=False)
     except KeyboardInterrupt:
         progress.print("interrupted")
         sys.exit(130)

@@ -51,8 +51,7 @@ def suite_table(suite: str, results: Sequence[Result], peak_gflops: float) -> Ta
 
 
 def _case_row(result: Result, peers: Sequence[str], rates: bool, peak_gflops: float) -> list[str]:
-    value = f"{result.ours / 2**20:,.0f}" if result.unit == "B" else _digits(1e3 * result.ours)
-    row = [result.name, value]
+    row = [result.name, _amount(result).split()[0]]
     if rates:
         gflops = result.flops / result.ours / 1e9
         if result.items:
@@ -62,6 +61,21 @@ def _case_row(result: Result, peers: Sequence[str], rates: bool, peak_gflops: fl
         row += [f"{gflops / peak_gflops:.0%}" if result.flops else ""]
     ratios = result.ratios()
     return row + [f"{ratios[peer]:.2f}" if peer in ratios else "-" for peer in peers]
+
+
+def in_short(result: Result) -> str:
+    """What became of a case, in a line."""
+    if not result.timed:
+        return result.error
+    ratios = [f"{ratio:.2f} of {peer}" for peer, ratio in result.ratios().items()]
+    return ", ".join([_amount(result), *ratios])
+
+
+def _amount(result: Result) -> str:
+    """The median of ours, with its unit."""
+    if result.unit == "B":
+        return f"{result.ours / 2**20:,.0f} MiB"
+    return f"{_digits(1e3 * result.ours)} ms"
 
 
 def _mean(ratios: Sequence[float]) -> str:

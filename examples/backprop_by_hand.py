@@ -49,4 +49,5 @@ for name, (f, slope, op) in ACTIVATIONS.items():
 w = tg.tensor(0.3, dtype=np.float64, requires_grad=True)
 (first,) = tg.autograd.grad(tg.tanh(w), w, create_graph=True)
 (second,) = tg.autograd.grad(first, w)
-print(f"tanh''(0.3) = {second.item():.9f}, by formula {-2 * np.tanh(0.3) * (1 - np.tanh(0.3) ** 2):.9f}")
+by_formula = -2 * np.tanh(0.3) * (1 - np.tanh(0.3) ** 2)
+print(f"tanh''(0.3) = {second.item():.9f}, by formula {by_formula:.9f}")

@@ -1,11 +1,11 @@
 """Pretrain on one image set, fine-tune on another in four ways, and print the table.
 
-    python examples/cifar_finetune.py PRETRAIN_DATA TASK_DATA [--epochs 10] [--labels 1.0] [--out runs/cifar]
+    python examples/cifar_finetune.py PRETRAIN_DATA TASK_DATA [--epochs 6] [--labels 1.0]
 
-PRETRAIN_DATA and TASK_DATA are anything `tinygrad-ft pretrain` reads: zips or folders of images, CIFAR
-archives. docs/results.md shows the result on Tiny-ImageNet (32 pixels) and CIFAR-10. It only runs the
-commands `pretrain` and `finetune`, so it can be stopped and started again: finished runs are kept,
-interrupted ones go on.
+PRETRAIN_DATA and TASK_DATA are anything `tinygrad-ft pretrain` reads: zips or folders of images,
+CIFAR archives. docs/results.md shows the result on Tiny-ImageNet (32 pixels) and CIFAR-10. It only
+runs the commands `pretrain` and `finetune`, so it can be stopped and started again: finished runs
+are kept, interrupted ones go on.
 """
 
 import argparse
@@ -30,8 +30,8 @@ parser = argparse.ArgumentParser(description="Pretrain, then fine-tune in four w
 parser.add_argument("pretrain_data")
 parser.add_argument("task_data")
 parser.add_argument("--model", default="resnet20")
-parser.add_argument("--pretrain-epochs", default="12")
-parser.add_argument("--epochs", default="10", help="of every fine-tune and of training from scratch")
+parser.add_argument("--pretrain-epochs", default="10")
+parser.add_argument("--epochs", default="6", help="of fine-tuning and of training from scratch")
 parser.add_argument("--labels", default="1.0", help="share of the task's labels")
 parser.add_argument("--out", type=Path, default=Path("runs/cifar"))
 options = parser.parse_args()
@@ -39,16 +39,18 @@ options = parser.parse_args()
 run(
     options.out / "pretrained",
     *("pretrain", options.pretrain_data, "--model", options.model),
-    *("--epochs", options.pretrain_epochs, "--warmup-epochs", "1"),
+    *("--epochs", options.pretrain_epochs, "--warmup-epochs", "1", "--lr", "0.2"),
 )
 weights = str(options.out / "pretrained" / "best.safetensors")
+# the same labels, epochs and learning rate for all four
 budget = ("--epochs", options.epochs, "--labels-fraction", options.labels)
+budget += ("--lr", "0.1", "--warmup-epochs", "1")
 tune = ("finetune", options.task_data, "--weights", weights, *budget)
 WAYS = {
-    "from scratch": ("pretrain", options.task_data, "--model", options.model, *budget, "--lr", "0.1"),
-    "head only": (*tune, "--freeze", "backbone", "--lr", "0.05"),
-    "last stage + head": (*tune, "--freeze", "3", "--lr", "0.05"),
-    "everything": (*tune, "--lr", "0.05"),
+    "from scratch": ("pretrain", options.task_data, "--model", options.model, *budget),
+    "head only": (*tune, "--freeze", "backbone", "--augment", "none"),
+    "last stage + head": (*tune, "--freeze", "3"),
+    "everything": tune,
 }
 rows = {
     name: run(options.out / f"{name.replace(' ', '-')}-{options.labels}", *words)

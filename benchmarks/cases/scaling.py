@@ -25,8 +25,8 @@ def cases(settings: Settings) -> Iterator[Case]:
             ours=training_step(build(RESNET20), RESNET20, batch),
             peers={f"{OURS} on 1 thread": _on_one_thread(batch, settings.threads)},
             items=batch,
-            tolerance=1e-3,
-            calls_compared=3,
+            tolerance=RESNET20.tolerance,
+            calls_compared=RESNET20.steps_compared,
         )
     yield Case(
         name=f"{RESNET20.title}, {IMAGES} images, b{IMAGES}",

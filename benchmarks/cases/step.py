@@ -1,6 +1,6 @@
 """Whole training steps: forward, cross-entropy, backward, SGD with momentum.
 
-All start with the same weights and train on the same batch; the losses of the first three steps are
+All start with the same weights and train on the same batch; the losses of the first steps are
 compared, so the gradients are part of the comparison."""
 
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ def cases(settings: Settings) -> Iterator[Case]:
             ours=training_step(model, network, network.batch),
             peers=_torch_steps(network, settings, weights) if settings.wants("torch") else {},
             items=network.batch,
-            tolerance=1e-3,
-            calls_compared=3,
+            tolerance=network.tolerance,
+            calls_compared=network.steps_compared,
         )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import SMALL, coloured, in_process_of_its_own
+from cli_helpers import SMALL, coloured, environment, in_process_of_its_own
 from PIL import Image
 
 from tinygrad_ft.cli.main import COMMANDS
+from tinygrad_ft.io import load_weights
 from tinygrad_ft.version import __version__
 
 
@@ -33,7 +35,8 @@ def is_refused(said, code: int, *words: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help(tool, name):
     said = tool(name, "--help")
-    assert said.code == 0 and said.err == ""
+    assert said.code == 0
+    assert said.err == ""
     assert f"Usage: tinygrad-ft {name}" in said.out
     assert said.out == tool(name, "-h").out
     assert len(said.out.splitlines()) >= 5
@@ -41,9 +44,11 @@ def test_help(tool, name):
 
 def test_the_whole(tool):
     said = tool()
-    assert said.code == 0 and said == tool("--help")
+    assert said.code == 0
+    assert said == tool("--help")
     for name, text in COMMANDS.items():
-        assert name in said.out and text in said.out
+        assert name in said.out
+        assert text in said.out
     assert __version__ in tool("--version").out
 
 
@@ -58,13 +63,10 @@ def test_help_does_not_load_the_engine():
         "import sys; from tinygrad_ft.cli.main import run; run(['--help']);"
         "sys.exit(any(m in sys.modules for m in ('sklearn', 'matplotlib')))"
     )
-    import subprocess
-
-    from cli_helpers import environment
-
-    assert subprocess.run(
+    said = subprocess.run(
         [sys.executable, "-P", "-c", code], env=environment(), capture_output=True, check=False
-    ).returncode == 0  # fmt: skip
+    )
+    assert said.returncode == 0, said
 
 
 # ---- usage: 2 ------------------------------------------------------------------------------------
@@ -101,7 +103,14 @@ def test_wrong_usage(tool, arguments, words, tmp_path, monkeypatch):
 
 
 def test_the_freeze_option(tool, task, pretrained, tmp_path):
-    start = ["finetune", task, "--weights", pretrained / "best.safetensors", "--out", tmp_path / "r"]
+    start = [
+        "finetune",
+        task,
+        "--weights",
+        pretrained / "best.safetensors",
+        "--out",
+        tmp_path / "r",
+    ]
     is_refused(tool(*start, "--freeze", "5"), 2, "--freeze 5", "4 stages", "stem, layer1")
     is_refused(tool(*start, "--freeze", "head"), 2, "none, backbone or a number")
     assert os.listdir(tmp_path) == []
@@ -203,7 +212,8 @@ def test_bad_images_can_be_left_out(tool, tmp_path):
     out = tmp_path / "r"
     said = tool("pretrain", data, *SMALL, "--epochs", "1", "--skip-bad", "--out", out)
     assert said.code == 0
-    assert "left out 1 bad images" in said.out and "bee/01.png" in said.out
+    assert "left out 1 bad images" in said.out
+    assert "bee/01.png" in said.out
 
 
 def test_data_that_does_not_fit_the_weights(tool, pretrained, photos, task, tmp_path):
@@ -211,7 +221,7 @@ def test_data_that_does_not_fit_the_weights(tool, pretrained, photos, task, tmp_
     said = tool("evaluate", weights, task)
     is_refused(said, 1, "'test'", "classes lack")
     said = tool("evaluate", weights, photos, "--split", "val")
-    is_refused(said, 1, "no split 'val'", "train, test")
+    is_refused(said, 1, "no split 'val'", "test", "train")
     idx = tmp_path / "mnist"
     idx.mkdir()
     write_idx(idx)
@@ -229,15 +239,13 @@ def write_idx(folder: Path) -> None:
 
 
 def test_weights_of_another_architecture(tool, task, pretrained, tmp_path):
-    from tinygrad_ft.io import load_weights
-
     bare = tmp_path / "bare.npz"
     np.savez(bare, **load_weights(pretrained / "best.safetensors"))
     options = ["--model", "resnet20", "--width", "4", "--preprocess", "half", "--size", "8"]
     out = ["--out", tmp_path / "r"]
     said = tool("finetune", task, "--weights", bare, *options, *out)
     is_refused(said, 1, "bare.npz does not fit this model", "another architecture")
-    is_refused(tool("evaluate", bare, task, *options), 1, "bare.npz does not fit", "resnet20")
+    is_refused(tool("evaluate", bare, task, *options), 1, "bare.npz does not fit", "layer1.1")
     assert os.listdir(tmp_path) == ["bare.npz"]
 
 
@@ -254,9 +262,8 @@ def test_damaged_weights(tool, task, tmp_path, content):
 
 def test_images_that_cannot_be_predicted(tool, pretrained, tmp_path):
     weights = pretrained / "best.safetensors"
-    good = tmp_path / "good.png"
-    Image.new("RGB", (20, 10)).save(good)
-    (tmp_path / "bad.png").write_bytes(good.read_bytes()[:60])
+    good = coloured(tmp_path / "album", ["ant"], train=1, test=None) / "ant" / "00.png"
+    (tmp_path / "bad.png").write_bytes(good.read_bytes()[:-40])
     (tmp_path / "empty").mkdir()
     is_refused(tool("predict", weights, tmp_path / "absent.png"), 1, "absent.png", "names no image")
     is_refused(tool("predict", weights, tmp_path / "*.jpg"), 1, "*.jpg")
@@ -311,7 +318,9 @@ def test_out_is_a_file(tool, photos, tmp_path):
 def test_a_place_that_cannot_be_written(tool, photos, pretrained, tmp_path):
     report = tmp_path / "no" / "such" / "folder.json"
     said = tool("evaluate", pretrained / "best.safetensors", photos, "--json", report)
-    assert said.code == 1 and said.err.count("\n") == 1 and "folder.json" in said.err
+    assert said.code == 1
+    assert said.err.count("\n") == 1
+    assert "folder.json" in said.err
 
 
 # ---- a process of its own ------------------------------------------------------------------------
@@ -323,5 +332,6 @@ def test_errors_as_the_shell_sees_them(tmp_path):
     assert said.stderr == "error: --lr must be a positive number, not -1.0\n"
     said = in_process_of_its_own("pretrain", tmp_path, "--out", tmp_path / "r")
     assert (said.returncode, said.stdout) == (1, "")
-    assert said.stderr.startswith("error: ") and said.stderr.count("\n") == 1
+    assert said.stderr.startswith("error: ")
+    assert said.stderr.count("\n") == 1
     assert os.listdir(tmp_path) == []

@@ -15,7 +15,6 @@ from tinygrad_ft.nn import functional as F
 
 @pytest.fixture(autouse=True)
 def no_collector():
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

@@ -94,29 +94,23 @@ def layouts(array: np.ndarray) -> list[np.ndarray]:
 
 
 @every_case
-@pytest.mark.parametrize("layout", [0, 1, 2], ids=["transposed", "reversed", "gaps"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_memory_layout_does_not_matter(case: Case, layout: int, dtype: type) -> None:
+def test_memory_layout_does_not_matter(case: Case, dtype: type) -> None:
     if case.name == "view":
-        pytest.skip("a view of scattered memory is refused; see test_errors.py")
+        pytest.skip("a view of scattered memory is refused; see test_op_errors.py")
     arrays = case.arrays(dtype)
-    moved = [layouts(a)[layout] for a in arrays]
+    values = as_list(case.run(*case.tensors(arrays)))
+    slopes = derivatives(case, case.tensors(arrays))
     tolerance = 1e-11 if dtype == np.float64 else 1e-4
-    for a, b in zip(
-        as_list(case.run(*case.tensors(arrays))),
-        as_list(case.run(*case.tensors(moved))),
-        strict=True,
-    ):
-        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=tolerance, atol=tolerance)
-    plain, scattered = (
-        derivatives(case, case.tensors(arrays)),
-        derivatives(case, case.tensors(moved)),
-    )
-    for a, b in zip(plain, scattered, strict=True):
-        if a is not None:
-            np.testing.assert_allclose(a, b, rtol=10 * tolerance, atol=10 * tolerance)
-    for before, after in zip(case.arrays(dtype), moved, strict=True):
-        np.testing.assert_array_equal(before, after, "an input was modified")
+    for moved in zip(*[layouts(a) for a in arrays], strict=True):
+        found = as_list(case.run(*case.tensors(list(moved))))
+        for a, b in zip(values, found, strict=True):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=tolerance, atol=tolerance)
+        for a, b in zip(slopes, derivatives(case, case.tensors(list(moved))), strict=True):
+            if a is not None:
+                np.testing.assert_allclose(a, b, rtol=10 * tolerance, atol=10 * tolerance)
+        for before, after in zip(case.arrays(dtype), moved, strict=True):
+            np.testing.assert_array_equal(before, after, "an input was modified")
 
 
 @every_case

@@ -66,10 +66,9 @@ def test_scores_do_not_depend_on_the_batches(batch_size, training):
     preprocessing = make_card(data).preprocessing
     model = make_model().train(training)
     told: list[int] = []
-    found = predict_scores(
-        model, data, preprocessing, batch_size=batch_size, on_batch=told.append
-    )
-    assert sum(told) == 24 and len(told) == -(-24 // batch_size)
+    found = predict_scores(model, data, preprocessing, batch_size=batch_size, on_batch=told.append)
+    assert sum(told) == 24
+    assert len(told) == -(-24 // batch_size)
     assert np.array_equal(found.labels, data.targets)
     assert model.training == training
     assert is_grad_enabled()

@@ -19,8 +19,10 @@ KEY = "tinygrad_ft.model"
 
 def test_the_published_means():
     found = Preprocessing.named("imagenet", 224)
-    assert found.mean == (0.485, 0.456, 0.406) and found.std == (0.229, 0.224, 0.225)
-    assert found.size == 224 and found.channels == 3
+    assert found.mean == (0.485, 0.456, 0.406)
+    assert found.std == (0.229, 0.224, 0.225)
+    assert found.size == 224
+    assert found.channels == 3
     with pytest.raises(SettingsError, match="one of imagenet, cifar10, cifar100, half, not 'x'"):
         Preprocessing.named("x", 32)
 
@@ -44,7 +46,8 @@ def test_measured(channels):
 def test_images_of_one_colour_have_a_std():
     black = ArrayDataset(np.zeros((4, 8, 8, 3), np.uint8), [0, 0, 1, 1])
     found = Preprocessing.measured(black)
-    assert found.mean == (0, 0, 0) and min(found.std) > 0
+    assert found.mean == (0, 0, 0)
+    assert min(found.std) > 0
 
 
 def test_images_that_are_not_square():
@@ -85,7 +88,8 @@ def test_augmentation_keeps_shape_and_is_a_function_of_the_sample(augment, size)
     images = np.random.default_rng(0).integers(0, 256, (6, size, size, 3), dtype=np.uint8)
     transform = preprocessing.training_transform(augment)
     whole = transform(images, Draw(0, 0, np.arange(6)))
-    assert whole.shape == images.shape and whole.dtype == np.float32
+    assert whole.shape == images.shape
+    assert whole.dtype == np.float32
     part = transform(images[4:], Draw(0, 0, np.array([4, 5])))
     assert np.array_equal(part, whole[4:])
     same_as_evaluation = np.array_equal(whole, preprocessing.evaluation_transform()(images))
@@ -100,7 +104,8 @@ def test_a_model_file_round_trip(tmp_path):
     save_model(tmp_path / "m.safetensors", model, card)
     loaded, found = load_model(tmp_path / "m.safetensors")
     assert found == card == read_card(tmp_path / "m.safetensors")
-    assert same(arrays(loaded), arrays(model)) and not loaded.training
+    assert same(arrays(loaded), arrays(model))
+    assert not loaded.training
 
 
 def test_bare_weights(tmp_path):
@@ -111,7 +116,8 @@ def test_bare_weights(tmp_path):
         load_model(path)
     card = make_card(colours())
     model, found = load_model(path, card)
-    assert found is card and same(arrays(model), arrays(make_model()))
+    assert found is card
+    assert same(arrays(model), arrays(make_model()))
     four = ModelCard({**ARCHITECTURE, "num_classes": 4}, (*CLASSES, "d"), card.preprocessing)
     message = (
         r"does not fit resnet8 with 4 classes: linear.weight is \(3, 16\) in the file and \(4, 16\)"

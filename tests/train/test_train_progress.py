@@ -59,8 +59,11 @@ def test_a_bar_on_a_terminal():
         phase.skip(100)
         phase.advance(400, "loss 0.5")
     shown = text.getvalue()
-    assert "epoch 1/2" in shown and "500/1000" in shown and "loss 0.5" in shown
-    assert "\x1b[" in shown and "━" in shown
+    assert "epoch 1/2" in shown
+    assert "500/1000" in shown
+    assert "loss 0.5" in shown
+    assert "\x1b[" in shown
+    assert "━" in shown
 
 
 def test_quiet_says_nothing(capsys):

@@ -17,7 +17,7 @@ from tinygrad_ft.train import Evaluation, plots
 from tinygrad_ft.train.report import Report, write_report
 
 ODD = [
-    '<b>&"x\'',
+    "<b>&\"x'",
     "$a_1$ and $b",
     "猫と犬の写真を集めたフォルダ",
     "قطة",
@@ -103,12 +103,14 @@ def test_a_page_of_odd_classes_needs_nothing_else(tmp_path):
     for reference in found.references:
         assert reference.startswith(("data:image/png;base64,", "#")), reference
     without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
-    assert "http" not in without_namespaces and "@import" not in text
+    assert "http" not in without_namespaces
+    assert "@import" not in text
     assert re.findall(r"url\((?!#)", text) == []
     for name in ODD:
         assert name in found.text  # in the table by class, letter for letter
     assert "49" not in found.text.split("By class")[1].split("The run")[0]
-    assert "Fine-tuned <i>it</i>" in found.text and "'<x>'" in found.text
+    assert "Fine-tuned <i>it</i>" in found.text
+    assert "'<x>'" in found.text
 
 
 def test_pictures_are_the_images(tmp_path):
@@ -125,7 +127,8 @@ def test_pictures_are_the_images(tmp_path):
         shown = [p.reshape(8, 8, channels) for p in pictures if p.shape[:2] == (8, 8)]
         assert np.array_equal(np.stack(shown[:6]), images)
         # the second one is wrong with more certainty
-        assert np.array_equal(shown[6], images[1]) and np.array_equal(shown[7], images[0])
+        assert np.array_equal(shown[6], images[1])
+        assert np.array_equal(shown[7], images[0])
 
 
 def test_numbers_on_the_page(tmp_path):
@@ -134,7 +137,8 @@ def test_numbers_on_the_page(tmp_path):
     assert re.search(r"66\.67%\s*accuracy", text)
     assert "Most confident mistakes" in text
     perfect = Reader(page(tmp_path / "r.html", ["a", "b"], wrong=False)).text
-    assert "Most confident mistakes" not in perfect and re.search(r"100\.00%\s*accuracy", perfect)
+    assert "Most confident mistakes" not in perfect
+    assert re.search(r"100\.00%\s*accuracy", perfect)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 31, 200])
@@ -155,8 +159,11 @@ def test_without_validation_and_with_tables_and_figures(tmp_path):
         "figures": [("Together", plots.compare({"<way>": [history(4)], "other": [history(4)]}))],
     }
     found = Reader(page(tmp_path / "r.html", ["a", "b"], **more))
-    assert "<head>" in found.text and "Together" in found.text and "<way>" in found.text
-    assert "validation" not in found.text and "chosen" not in found.text
+    assert "<head>" in found.text
+    assert "Together" in found.text
+    assert "<way>" in found.text
+    assert "validation" not in found.text
+    assert "chosen" not in found.text
 
 
 def ticks(svg: str) -> list[int]:
@@ -169,7 +176,9 @@ def ticks(svg: str) -> list[int]:
 def test_the_axis_of_epochs_begins_at_the_first(epochs):
     for svg in (*plots.curves(history(epochs), 1), plots.compare({"way": [history(epochs)]})):
         found = ticks(svg)
-        assert found and min(found) >= 1 and max(found) <= epochs
+        assert found
+        assert min(found) >= 1
+        assert max(found) <= epochs
 
 
 def test_the_same_run_gives_the_same_figures():

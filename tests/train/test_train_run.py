@@ -85,7 +85,8 @@ def test_other_settings_are_refused_and_nothing_changes(tmp_path, finished):
     message = "cannot be resumed with other settings: epochs was 2, now 3, freeze was 'none'"
     with pytest.raises(CheckpointError, match=message):
         run(tmp_path, other, resume=True)
-    with pytest.raises(CheckpointError, match="with other validation images: they were '.*now None"):
+    message = r"with other validation images: they were '.*now None"
+    with pytest.raises(CheckpointError, match=message):
         run(tmp_path, val=False, resume=True)
     assert contents(tmp_path) == before
 
@@ -102,5 +103,5 @@ def test_a_damaged_result_is_said(tmp_path):
     run(tmp_path)
     for text in ("", "{", "[]", "{}", '{"accuracy": 1}'):
         (tmp_path / "results.json").write_text(text)
-        with pytest.raises(RunFolderError, match=r"results.json is damaged: remove it"):
+        with pytest.raises(RunFolderError, match=r"results\.json is damaged: remove it"):
             run(tmp_path, resume=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def test_the_data_s_own_validation_split_is_used(tmp_path):
 
 def test_no_validation(tmp_path):
     splits = opened(write_images(tmp_path / "d", {"a": 2, "b": 3}), val_fraction=0)
-    assert splits.val is None and len(splits.train) == 5
+    assert splits.val is None
+    assert len(splits.train) == 5
 
 
 def test_a_tiny_validation_set_has_each_class(tmp_path):
@@ -70,9 +72,10 @@ def test_fewer_labels_are_part_of_more_labels(tmp_path):
               for n in (1, 2, 7, 20)]  # fmt: skip
     assert [len(c) for c in counts] == [2, 4, 14, 40]
     for nested in (shares, counts):
-        assert all(small < large for small, large in zip(nested, nested[1:], strict=False))
+        assert all(small < large for small, large in pairwise(nested))
     other = set(names(opened(root, labels_fraction=0.25, val_fraction=0, seed=1).train))
-    assert len(other) == 15 and other != shares[1]
+    assert len(other) == 15
+    assert other != shares[1]
 
 
 def test_the_validation_images_come_out_of_the_labelled_ones(tmp_path):
@@ -81,7 +84,8 @@ def test_the_validation_images_come_out_of_the_labelled_ones(tmp_path):
     splits = opened(root, labels_fraction=0.5, val_fraction=0.2)
     train, val = set(names(splits.train)), set(names(splits.val))
     assert (len(train), len(val)) == (16, 4)
-    assert train | val == labelled and not train & val
+    assert train | val == labelled
+    assert not train & val
 
 
 @pytest.mark.parametrize(
@@ -93,7 +97,11 @@ def test_the_validation_images_come_out_of_the_labelled_ones(tmp_path):
         ({"train/a": 3, "train/b": 0}, {}, "no images in class folder 'b'"),
         ({"train/a": 3, "train/b": 3, "test/c": 1}, {}, "class 'c', which the given classes lack"),
         ({"a": 3, "b": 1}, {}, "--val-fraction 0.1 cannot be met: class 'b' has 1 image"),
-        ({"a": 3, "b": 4}, {"labels_per_class": 4}, "--labels-per-class 4 cannot be met: class 'a'"),
+        (
+            {"a": 3, "b": 4},
+            {"labels_per_class": 4},
+            "--labels-per-class 4 cannot be met: class 'a'",
+        ),
         ({"a": 3, "b": 1}, {"labels_fraction": 0.5}, "--labels-fraction 0.5 cannot be met"),
     ],
 )

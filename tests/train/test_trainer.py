@@ -213,7 +213,7 @@ class Poison:
     ],
 )
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch, after, message, every_step):
-    """And what is saved is from before it, also when it happens between the last step and a save."""
+    """And what is saved is from before it, also if it happens between the last step and a save."""
     if every_step:
         monkeypatch.setattr(trainer_module, "SAVE_SECONDS", -1.0)
         message = "(the loss|a weight) became"

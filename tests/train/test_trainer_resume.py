@@ -75,9 +75,8 @@ def test_stopping_every_few_batches_changes_no_bit(whole, tmp_path, every):
         trainer = trainer_in(run, settings, After(every + before))
         try:
             again = trainer.fit(resume=True)
-        except Interrupted as interrupted:
+        except Interrupted:
             stops += 1
-            assert str(interrupted).startswith("stopped in epoch")
             trainer.run.close()
         else:
             break

@@ -55,9 +55,7 @@ def make_trainer(
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder, resume=resume)
     model = make_model() if model is None else model
     reporter = Reporter(quiet=True)
-    return Trainer(
-        model, make_card(train), train, val, settings, run, reporter, stop, **options
-    )
+    return Trainer(model, make_card(train), train, val, settings, run, reporter, stop, **options)
 
 
 def arrays(model: ImageClassifier) -> dict[str, np.ndarray]:

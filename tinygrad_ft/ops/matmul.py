@@ -76,11 +76,10 @@ def matmul(input: TensorLike, other: TensorLike) -> Tensor:
         if b.ndim == 1:
             out = squeeze(out, -1)
         return squeeze(out, -1 if b.ndim == 1 else -2) if a.ndim == 1 else out
-    if a.ndim > 2 and b.ndim == 2:
+    if a.ndim > 2 and b.ndim == 2 and a.numel():
         # one large product instead of a batch of small ones
-        flat = MatMul.apply(reshape(a, (-1, a.shape[-1])), b) if a.numel() else None
-        if flat is not None:
-            return reshape(flat, (*a.shape[:-1], b.shape[-1]))
+        flat = MatMul.apply(reshape(a, (-1, a.shape[-1])), b)
+        return reshape(flat, (*a.shape[:-1], b.shape[-1]))
     check_broadcast("matmul", a.shape[:-2], b.shape[:-2])
     return MatMul.apply(a, b)
 

@@ -1,8 +1,8 @@
-"""The whole story in a minute: pretrain on drawn characters, fine-tune on real handwriting, compare.
+"""The whole story in a minute: pretrain on drawn characters, fine-tune on handwriting, compare.
 
-Pretraining: a small ResNet learns to tell characters apart that are drawn at run time from fonts. Task:
-handwritten digits, of which only a few are labelled. Four ways to use the same labels, epochs and seeds:
-from scratch, the last layer only, the last stage and the last layer, everything.
+Pretraining: a small ResNet learns to tell characters apart that are drawn from fonts at run time.
+Task: handwritten digits, of which only a few are labelled. Four ways to use the same labels, epochs
+and seeds: from scratch, the last layer only, the last stage and the last layer, everything.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def _settings(lr: float, freeze: str = "none", augment: Any = "crop") -> Setting
     return Settings(epochs=20, batch_size=20, lr=lr, freeze=freeze, augment=augment, val_fraction=0)
 
 
-# each way has the learning rate that suits it best of those tried: 0.05, 0.1, 0.2 from scratch, 0.1 and
-# 0.5 for the head, 0.01, 0.03, 0.1 for the others
+# each way has the learning rate that suits it best of those tried: 0.05, 0.1, 0.2 from scratch, 0.1
+# and 0.5 for the head, 0.01, 0.03, 0.1 for the others
 WAYS = (
     Way("from scratch", "scratch", False, _settings(0.1)),
     Way("head only", "head", True, _settings(0.1, "backbone", "none")),
@@ -177,9 +177,15 @@ def _write_page(
             title=f"Reading handwriting from {labels} examples a digit",
             facts=(
                 ("model", f"resnet8, {MODEL['width']} channels, {SIZE}x{SIZE} grey images"),
-                ("pretrained on", f"{GLYPHS:,} characters drawn from fonts, {len(GLYPH_CLASSES)} kinds"),
+                (
+                    "pretrained on",
+                    f"{GLYPHS:,} characters drawn from fonts, {len(GLYPH_CLASSES)} kinds",
+                ),
                 ("pretraining accuracy", f"{pretraining['val_accuracy']:.1%} on unseen drawings"),
-                ("fine-tuned on", f"{10 * labels} labelled handwritten digits, {len(SEEDS)} draws of them"),
+                (
+                    "fine-tuned on",
+                    f"{10 * labels} labelled handwritten digits, {len(SEEDS)} draws of them",
+                ),
                 ("the pictures below", f"{last.way.name}, seed {last.seed}"),
                 ("time in all", f"{duration(seconds)} with {get_num_threads()} threads"),
             ),

@@ -43,7 +43,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None) -> list[st
             axes = figure.subplots()
             axes.set_title(title)
             for part, color in (("train", TRAIN), ("val", VALIDATION)):
-                values = [row.get(f"{part}_{name}") for row in history]
+                values: list[Any] = [row.get(f"{part}_{name}") for row in history]
                 if all(v is not None for v in values):
                     label = "training" if part == "train" else "validation"
                     marker = "o" if len(epochs) < 3 else None

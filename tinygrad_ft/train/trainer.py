@@ -109,9 +109,12 @@ class Trainer:
         if resume and self.run.last_path.exists():
             self._restore()
         if self.position.epoch < self.settings.epochs:
+            started = time.monotonic()
             loader = self._loader()
             if self.on_features and self.val_set is not None:
                 self._val_features = self._features_of(self.val_set, "validation features")
+            # computing features is part of the training: without them every epoch would take longer
+            self.position.epoch_seconds += time.monotonic() - started
             while self.position.epoch < self.settings.epochs:
                 self._train_epoch(loader)
                 self._finish_epoch()

@@ -1,0 +1,151 @@
+"""Killed at any moment and resumed, a run ends with the bits of an uninterrupted one."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_helpers import SMALL, coloured, environment, state
+
+from tinygrad_ft.cli.main import run
+from tinygrad_ft.io import RUN_FILES
+
+DRIVER = Path(__file__).with_name("saving_each_step.py")
+OPTIONS = [*SMALL, "--epochs", "6", "--optimizer", "adamw", "--lr", "0.01", "--quiet"]
+KILLS = 5
+FILES = ("last.safetensors", "best.safetensors")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return coloured(tmp_path_factory.mktemp("kill") / "data", ["a", "b", "c"], train=40)
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """The folder of the uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert run(["pretrain", str(data), *OPTIONS, "--out", str(out)]) == 0
+    return out
+
+
+def start(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    words = ["pretrain", str(data), *OPTIONS, "--out", str(out), *more]
+    return subprocess.Popen(
+        [sys.executable, "-P", str(DRIVER), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        encoding="utf-8",
+    )
+
+
+def stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def wait_for_a_save(process: subprocess.Popen[str], out: Path) -> bool:
+    """True when the process has saved a checkpoint, False when it has ended."""
+    before = stamp(out / "last.safetensors")
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if stamp(out / "last.safetensors") != before:
+            return True
+        if process.poll() is not None:
+            return False
+        time.sleep(0.0005)
+    raise TimeoutError("the run neither saves nor ends")
+
+
+def finish(data: Path, out: Path) -> str:
+    with start(data, out, "--resume") as process:
+        said, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    return said
+
+
+def same_end(out: Path, whole: Path) -> None:
+    for name in FILES:
+        assert state(out / name) == state(whole / name), name
+    assert (out / FILES[1]).read_bytes() == (whole / FILES[1]).read_bytes()
+    assert sorted(os.listdir(out)) == sorted([*RUN_FILES, ".lock"])  # and no temporary file
+
+
+def test_killed_many_times(data, whole, tmp_path):
+    """After a first save of each process, at a random moment: in a step, in a save, between."""
+    out = tmp_path / "run"
+    chance = random.Random(0)
+    in_a_save = killed = 0
+    for number in range(KILLS):
+        with start(data, out, *(["--resume"] if number else [])) as process:
+            if wait_for_a_save(process, out):
+                time.sleep(chance.uniform(0, 0.06))
+                process.kill()
+            process.communicate(timeout=120)
+        if process.returncode == 0:
+            break
+        killed += 1
+        in_a_save += bool(list(out.glob(".*.tmp")))
+        state(out / "last.safetensors")  # whole at every moment
+    assert killed >= 2
+    finish(data, out)
+    same_end(out, whole)
+
+
+def test_killed_before_the_first_checkpoint(data, whole, tmp_path):
+    """From the moment that the folder is there, `--resume` starts the run if it must."""
+    out = tmp_path / "run"
+    with start(data, out) as process:
+        end = time.monotonic() + 120
+        while not (out / ".lock").exists() and time.monotonic() < end:
+            time.sleep(0.0005)
+        process.kill()
+        process.communicate(timeout=120)
+    assert not (out / "results.json").exists()
+    finish(data, out)
+    same_end(out, whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_asked_to_stop(data, whole, tmp_path, number, code):
+    out = tmp_path / "run"
+    with start(data, out) as process:
+        assert wait_for_a_save(process, out)
+        process.send_signal(number)
+        said, error = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert said == ""
+    lines = error.strip().splitlines()
+    assert lines[0] == "stopping after this step (again: at once) ..."
+    assert lines[1].startswith("stopped in epoch ")
+    assert f"saved in {out}. To go on: tinygrad-ft pretrain {data}" in lines[1]
+    assert lines[1].endswith(" --resume")
+    assert len(lines) == 2
+    assert finish(data, out).startswith("test: accuracy")
+    same_end(out, whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_told_twice(data, whole, tmp_path):
+    """The second Ctrl-C does not wait; whatever it hits, the checkpoint is whole."""
+    out = tmp_path / "run"
+    with start(data, out) as process:
+        assert wait_for_a_save(process, out)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    state(out / "last.safetensors")
+    finish(data, out)
+    same_end(out, whole)
