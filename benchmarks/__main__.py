@@ -68,7 +68,7 @@ def main(
         settings=settings,
     )
     kernels.trim()
-    progress = Console(stderr=True, highlight=False)
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
     effort = QUICK if quick else Effort()
     try:
         for name, suite in loaded.items():

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks.peak import Peaks
 from benchmarks.results import Result, best_modes, geometric_mean
@@ -59,8 +60,10 @@ def draw_roofline(path: Path, results: Sequence[Result], peaks: Peaks, machine: 
         fastest = max(r.flops / r.ours / 1e9 for r in points)
         axes.set(xscale="log", yscale="log", xlim=(low, high))
         axes.set_ylim(slowest / 1.6, 1.7 * max(peaks.gflops, fastest))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_major_formatter("{x:g}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(NullLocator())
         axes.grid(color=PALE, lw=0.8)
         axes.set_xlabel("flops per byte (plain algorithm, every array touched once)")
         axes.set_ylabel("GFLOP/s")
@@ -83,23 +86,27 @@ def _roof(axes: Axes, low: float, high: float, peaks: Peaks) -> None:
         (peaks.gflops_one_thread, f"1 thread, {peaks.gflops_one_thread:.0f} GFLOP/s", ":"),
     ]
     if peaks.threads == 1:
-        lines.pop()
+        lines = [(peaks.gflops, f"{peaks.gflops:.0f} GFLOP/s", "-")]
     for peak, label, dash in lines:
-        axes.plot(
-            x, np.minimum(peak, x * peaks.bandwidth_gbs), color=INK, lw=1.6, ls=dash, zorder=2
-        )
-        axes.annotate(
-            label, (high, peak), (-4, 4), textcoords="offset points", ha="right", fontsize=9
-        )
-    # the bandwidth's number stands beside its slope, just below the ridge
-    ridge = 0.6 * peaks.gflops / peaks.bandwidth_gbs
+        y = np.minimum(peak, x * peaks.bandwidth_gbs)
+        axes.plot(x, y, color=INK, lw=1.6, ls=dash, zorder=2)
+        _label(axes, label, (high, peak))
+    # the bandwidth's number stands beside its slope, a little below the bend
+    bend = 0.6 * peaks.gflops / peaks.bandwidth_gbs
+    _label(axes, f"{peaks.bandwidth_gbs:.0f} GB/s", (bend, bend * peaks.bandwidth_gbs))
+
+
+def _label(axes: Axes, text: str, place: tuple[float, float]) -> None:
+    """Text to the upper left of a place, readable above points."""
     axes.annotate(
-        f"{peaks.bandwidth_gbs:.0f} GB/s",
-        (ridge, ridge * peaks.bandwidth_gbs),
-        (-6, 4),
+        text,
+        place,
+        (-5, 5),
         textcoords="offset points",
         ha="right",
         fontsize=9,
+        bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1},
+        zorder=5,
     )
 
 
@@ -108,7 +115,7 @@ def draw_ratios(path: Path, results: Sequence[Result], machine: str) -> bool:
     dot for each case.
 
     Returns False, and writes nothing, if there is nothing to compare."""
-    bars = _bars(results)
+    bars = bars_of(results)
     if not bars:
         return False
     peers = list(dict.fromkeys(peer for _, peer, _ in bars))
@@ -137,7 +144,7 @@ def draw_ratios(path: Path, results: Sequence[Result], machine: str) -> bool:
                 va="center",
                 fontsize=9.5,
                 fontweight="bold",
-                color="#1a7f37" if mean < 1 else "#b42318",
+                color=INK if 0.97 <= mean <= 1.03 else "#1a7f37" if mean < 1 else "#b42318",
                 annotation_clip=False,
             )
         axes.axvline(1, color=INK, lw=1.2, zorder=3)
@@ -154,13 +161,12 @@ def draw_ratios(path: Path, results: Sequence[Result], machine: str) -> bool:
     return True
 
 
-def _bars(results: Sequence[Result]) -> list[tuple[str, str, list[float]]]:
+def bars_of(results: Sequence[Result]) -> list[tuple[str, str, list[float]]]:
     """(group, peer, ratios of the cases): a peer that has several modes only by its best."""
     found: dict[tuple[str, str], list[float]] = {}
     for result in results:
-        ratios = result.ratios()
-        hidden = {label for members in best_modes(ratios).values() for label in members}
-        for peer, ratio in ratios.items():
+        hidden = {label for members in best_modes(result.samples).values() for label in members}
+        for peer, ratio in result.ratios().items():
             if peer not in hidden:
                 found.setdefault((result.group, peer), []).append(ratio)
     return [(group, peer, ratios) for (group, peer), ratios in found.items()]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.charts import draw_ratios, draw_roofline
+from benchmarks.charts import bars_of, draw_ratios, draw_roofline
 from benchmarks.machine import commit_facts, machine_facts
 from benchmarks.peak import Peaks
 from benchmarks.report_json import as_json, statistics_of
@@ -130,6 +130,16 @@ def test_table_of_memory_and_the_summary(results):
     text = markdown(summary_table(results))
     assert "| matmul | numpy | 1.00 | 2 of 3 |" in text
     assert "| memory | torch eager NCHW | 0.50 | 1 |" in text
+
+
+def test_bars_show_the_best_mode_only():
+    labels = ("torch eager NCHW", "torch eager channels_last", "numpy")
+    times = {"ours": samples(1.0), **{label: samples(2.0 + i) for i, label in enumerate(labels)}}
+    result = Result("conv", "a", "3x3", samples=times)
+    assert bars_of([result, result]) == [
+        ("3x3", "numpy", [0.25, 0.25]),
+        ("3x3", "torch best", [0.5, 0.5]),
+    ]
 
 
 def test_pictures(results, tmp_path):

@@ -18,7 +18,7 @@ from tinygrad_ft.io import RUN_FILES
 
 DRIVER = Path(__file__).with_name("saving_each_step.py")
 OPTIONS = [*SMALL, "--epochs", "6", "--optimizer", "adamw", "--lr", "0.01", "--quiet"]
-KILLS = 5
+KILLS = 4
 FILES = ("last.safetensors", "best.safetensors")
 
 
@@ -66,11 +66,9 @@ def wait_for_a_save(process: subprocess.Popen[str], out: Path) -> bool:
     raise TimeoutError("the run neither saves nor ends")
 
 
-def finish(data: Path, out: Path) -> str:
-    with start(data, out, "--resume") as process:
-        said, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    return said
+def finish(data: Path, out: Path) -> None:
+    """Resume to the end, in this process: it is quicker."""
+    assert run(["pretrain", str(data), *OPTIONS, "--out", str(out), "--resume"]) == 0
 
 
 def same_end(out: Path, whole: Path) -> None:
@@ -80,21 +78,31 @@ def same_end(out: Path, whole: Path) -> None:
     assert sorted(os.listdir(out)) == sorted([*RUN_FILES, ".lock"])  # and no temporary file
 
 
+def wait_for_half_a_save(process: subprocess.Popen[str], out: Path) -> None:
+    """Until there is a file that is being written, or has just been."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        if any(name.endswith(".tmp") for name in os.listdir(out)):
+            return
+
+
 def test_killed_many_times(data, whole, tmp_path):
-    """After a first save of each process, at a random moment: in a step, in a save, between."""
+    """Each process after its first save: at a random moment, or while it saves again."""
     out = tmp_path / "run"
     chance = random.Random(0)
-    in_a_save = killed = 0
+    killed = 0
     for number in range(KILLS):
         with start(data, out, *(["--resume"] if number else [])) as process:
             if wait_for_a_save(process, out):
-                time.sleep(chance.uniform(0, 0.06))
+                if number % 2:
+                    wait_for_half_a_save(process, out)
+                else:
+                    time.sleep(chance.uniform(0, 0.06))
                 process.kill()
             process.communicate(timeout=120)
         if process.returncode == 0:
             break
         killed += 1
-        in_a_save += bool(list(out.glob(".*.tmp")))
         state(out / "last.safetensors")  # whole at every moment
     assert killed >= 2
     finish(data, out)
@@ -131,7 +139,7 @@ def test_asked_to_stop(data, whole, tmp_path, number, code):
     assert f"saved in {out}. To go on: tinygrad-ft pretrain {data}" in lines[1]
     assert lines[1].endswith(" --resume")
     assert len(lines) == 2
-    assert finish(data, out).startswith("test: accuracy")
+    finish(data, out)
     same_end(out, whole)
 
 

@@ -141,8 +141,7 @@ def test_numbers_on_the_page(tmp_path):
     assert re.search(r"100\.00%\s*accuracy", perfect)
 
 
-@pytest.mark.parametrize("classes", [2, 10, 31, 200])
-@pytest.mark.parametrize("epochs", [1, 2, 90])
+@pytest.mark.parametrize("classes, epochs", [(2, 1), (10, 2), (30, 90), (31, 3), (200, 3)])
 def test_every_number_of_classes_and_epochs(tmp_path, classes, epochs):
     names = [f"class {i}" for i in range(classes)]
     text = page(tmp_path / "r.html", names, epochs=epochs, best_epoch=1)
@@ -172,7 +171,7 @@ def ticks(svg: str) -> list[int]:
     return [int(t) for t in re.findall(r">(\d+)</text>", axis)]
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 3, 10, 30, 90, 300])
+@pytest.mark.parametrize("epochs", [1, 2, 30, 90])
 def test_the_axis_of_epochs_begins_at_the_first(epochs):
     for svg in (*plots.curves(history(epochs), 1), plots.compare({"way": [history(epochs)]})):
         found = ticks(svg)
