@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,14 +11,19 @@ from typing import NamedTuple
 import pytest
 from cli_helpers import SMALL, coloured
 
+from kernels import cache_info
 from tinygrad_ft.cli.main import run
 
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One image cache for all tests here, and none of the user's."""
+    """One cache for all tests and their processes, which begins with the kernels of the user's."""
     before = os.environ.get("TINYGRAD_FT_CACHE_DIR")
-    os.environ["TINYGRAD_FT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+    folder, compiled = tmp_path_factory.mktemp("cache"), Path(cache_info()["directory"])
+    if compiled.is_dir():
+        no_images = shutil.ignore_patterns("datasets")
+        shutil.copytree(compiled, folder, dirs_exist_ok=True, ignore=no_images)
+    os.environ["TINYGRAD_FT_CACHE_DIR"] = str(folder)
     yield
     if before is None:
         del os.environ["TINYGRAD_FT_CACHE_DIR"]

@@ -20,12 +20,11 @@ WEIGHTS, IMAGES = DATA / "resnet20-12fca82f.th", DATA / "cifar10-images.zip"
 RIGHT_IN_PYTORCH = 8103
 
 
-def test_as_many_right_as_in_pytorch(tmp_path, monkeypatch):
+def test_as_many_right_as_in_pytorch(tmp_path):
     for path in (WEIGHTS, IMAGES):
         if not path.exists():
             pytest.skip(f"shared/data/{path.name} is not here")
-    monkeypatch.setenv("TINYGRAD_FT_CACHE_DIR", str(tmp_path))
-    test = open_dataset(IMAGES, "test")
+    test = open_dataset(IMAGES, "test", cache_dir=tmp_path)
     assert len(test) == 10_000
     preprocessing = Preprocessing.named("imagenet", 32)
     bare = ModelCard({"name": "resnet20", "num_classes": 10}, tuple(test.classes), preprocessing)

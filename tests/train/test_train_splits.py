@@ -15,11 +15,6 @@ from tinygrad_ft.train import Settings
 from tinygrad_ft.train.splits import Splits, open_splits
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("TINYGRAD_FT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-
-
 def names(part: Any) -> list[str]:
     """The file names of a split."""
     if isinstance(part, Subset):
@@ -29,7 +24,7 @@ def names(part: Any) -> list[str]:
 
 
 def opened(root: Path, **settings: Any) -> Splits:
-    return open_splits(root, Settings(**settings))
+    return open_splits(root, Settings(**settings), cache_dir=root.parent / "cache")
 
 
 def test_a_folder_of_classes_without_splits(tmp_path):
@@ -116,7 +111,9 @@ def test_bad_files_of_every_split_are_known(tmp_path):
     (root / "test/b/bad.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"bad.png.*--skip-bad"):
         opened(root)
-    splits = open_splits(root, Settings(labels_fraction=0.5), skip_bad=True)
+    splits = open_splits(
+        root, Settings(labels_fraction=0.5), skip_bad=True, cache_dir=tmp_path / "cache"
+    )
     found = splits.bad_files()
     assert sorted(name for name, _ in found) == ["test/b/bad.png", "train/a/bad.png"]
     assert all("bad.png" in reason for _, reason in found)
