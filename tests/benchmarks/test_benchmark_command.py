@@ -34,9 +34,13 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "measure_peaks", lambda *_: Peaks(1, 1, 1, 1, 1, 1))
     argument = next(p for p in command.main.params if p.name == "suites")
     monkeypatch.setattr(argument.type, "choices", [*argument.type.choices, "mine"])
-    yield lambda *more: CliRunner().invoke(
-        command.main, ["mine", "--quick", "--threads", "1", "--out", str(tmp_path / "out"), *more]
-    )
+
+    def invoke(*more):
+        words = ["mine", "--quick", "--threads", "1", "--out", str(tmp_path / "out"), *more]
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
+        return CliRunner().invoke(command.main, words)
+
+    yield invoke
     sys.modules.pop("benchmarks.cases.mine", None)
 
 
@@ -55,7 +59,7 @@ def test_files_and_exit_code(run, tmp_path):
 def test_match_and_markdown(run):
     done = run("--match", "right", "--markdown", "--peers", "numpy,no_such_library")
     assert done.exit_code == 0
-    assert done.stdout.startswith("```\npython -m benchmarks ")
+    assert done.stdout.startswith("```\npython -m benchmarks mine --quick ")
     assert "| mine |" not in done.stdout
     assert "no case of these suites compares with no_such_library" in done.stdout
 
