@@ -37,6 +37,7 @@ GLYPHS = 400 * len(GLYPH_CLASSES)
 MODEL = {"name": "resnet8", "in_chans": 1, "width": 16}
 SEEDS = (0, 1, 2)
 LABELS_PER_CLASS = 10
+WATCHED_PER_CLASS = 25
 
 PRETRAINING = Settings(
     epochs=6, lr=0.2, label_smoothing=0.1, augment="none", val_fraction=0.05, batch_size=128
@@ -89,8 +90,9 @@ def run_demo(folder: Path, reporter: Reporter) -> list[Result]:
     with reporter.phase("fine-tuning", total, "runs") as phase:
         for seed in SEEDS:
             labelled, rest = stratified_split(train, per_class=LABELS_PER_CLASS, seed=seed)
+            watched, _ = stratified_split(rest, per_class=WATCHED_PER_CLASS, seed=seed)
             for way in WAYS:
-                results.append(_finetune(folder, way, seed, weights, labelled, rest, test))
+                results.append(_finetune(folder, way, seed, weights, labelled, watched, test))
                 phase.advance(1, f"{way.name}, seed {seed}")
     _write_summary(folder, results)
     _write_page(folder, results, pretraining, test, time.monotonic() - started)
@@ -135,7 +137,7 @@ def _card(dataset: ArrayDataset | Subset) -> ModelCard:
 
 
 def _finetune(
-    folder: Path, way: Way, seed: int, weights: Path, labelled: Any, rest: Any, test: Any
+    folder: Path, way: Way, seed: int, weights: Path, labelled: Any, watched: Any, test: Any
 ) -> Result:
     settings = Settings.from_dict({**way.settings.as_dict(), "seed": seed})
     card = _card(labelled)
@@ -147,8 +149,8 @@ def _finetune(
     quiet = Reporter(quiet=True)
     with RunFolder(folder / f"{way.key}-{seed}", overwrite=True) as run:
         run.write_args({"command": "demo", "way": way.name, **settings.as_dict()})
-        # `rest` only draws the curve: no label of it chooses anything
-        trainer = Trainer(model, card, labelled, rest, settings, run, quiet, choose_best=False)
+        # `watched` only draws the curve: no label of it chooses anything
+        trainer = Trainer(model, card, labelled, watched, settings, run, quiet, choose_best=False)
         history = trainer.fit()
         evaluation = trainer.evaluate(test, "test")
     seconds = sum(row["seconds"] for row in history)
