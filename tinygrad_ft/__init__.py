@@ -13,7 +13,7 @@ from tinygrad_ft.tensor import Tensor
 
 # isort: split
 from kernels import get_num_threads, set_num_threads
-from tinygrad_ft import autograd
+from tinygrad_ft import autograd, data, models, nn, optim
 from tinygrad_ft.autograd import enable_grad, gradcheck, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_ft.creation import (
     arange,
@@ -100,6 +100,7 @@ __all__ = [
     "clone",
     "conv2d",
     "cos",
+    "data",
     "div",
     "dropout",
     "enable_grad",
@@ -122,11 +123,14 @@ __all__ = [
     "mean",
     "min",
     "minimum",
+    "models",
     "mul",
     "neg",
+    "nn",
     "no_grad",
     "ones",
     "ones_like",
+    "optim",
     "permute",
     "pow",
     "rand",
