@@ -52,10 +52,10 @@ WAYS = {
     "last stage + head": (*tune, "--freeze", "3"),
     "everything": tune,
 }
-rows = {
-    name: run(options.out / f"{name.replace(' ', '-')}-{options.labels}", *words)
-    for name, words in WAYS.items()
-}
+rows = {}
+for name, words in WAYS.items():
+    folder = name.replace(" + ", "-and-").replace(" ", "-")
+    rows[name] = run(options.out / f"{folder}-{options.labels}", *words)
 print(f"\n| {options.labels} of the labels | accuracy | macro recall | macro F1 | seconds |")
 print("|---|---|---|---|---|")
 for name, r in rows.items():
