@@ -17,9 +17,9 @@ Ties: the first maximum wins, row by row. NaN beats every number, and of several
 as in PyTorch. Sums are taken in the order of the output pixels: the same bits for any number of
 threads.
 
-Vectors run over the channels, so 16 or more are fast and 1 to 3 are not. Share of PyTorch's
-channels-last time at (128, 16, 32, 32) / (32, 64, 56, 56) on one thread: max 1.3 / 1.1,
-scatter_add 1.3 / 0.9, average 0.8 / 1.0, its transpose 0.7 / 0.6.
+Vectors run over the channels, so 16 or more are fast and 1 to 3 are not. `python -m benchmarks
+layers` compares. Share of PyTorch's channels-last time at (128, 16, 32, 32) / (32, 64, 56, 56) on
+one thread: max 1.3 / 1.1, scatter_add 1.3 / 0.9, average 0.8 / 1.0, its transpose 0.7 / 0.6.
 """
 
 from collections.abc import Iterator, Sequence
