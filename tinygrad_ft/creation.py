@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ft.random import generator
-from tinygrad_ft.tensor import Scalar, Tensor, _as_array, _variadic
+from tinygrad_ft.tensor import Scalar, Tensor, _as_array
+from tinygrad_ft.tensor_methods import variadic
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -26,16 +27,16 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 
 def zeros(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    return Tensor(np.zeros(_variadic(size), dtype), requires_grad)
+    return Tensor(np.zeros(variadic(size), dtype), requires_grad)
 
 
 def ones(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    return Tensor(np.ones(_variadic(size), dtype), requires_grad)
+    return Tensor(np.ones(variadic(size), dtype), requires_grad)
 
 
 def full(size: Any, fill_value: Scalar, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     array = Tensor(fill_value)._data if dtype is None else np.asarray(fill_value, dtype)
-    return Tensor(np.full(_variadic((size,)), array, array.dtype), requires_grad)
+    return Tensor(np.full(variadic((size,)), array, array.dtype), requires_grad)
 
 
 def zeros_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -60,17 +61,17 @@ def eye(n: int, m: int | None = None, dtype: Any = np.float32) -> Tensor:
 
 def rand(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Uniform on [0, 1), from the generator that `manual_seed` sets."""
-    return Tensor(generator().random(_variadic(size), dtype=dtype), requires_grad)
+    return Tensor(generator().random(variadic(size), dtype=dtype), requires_grad)
 
 
 def randn(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Standard normal, from the generator that `manual_seed` sets."""
-    return Tensor(generator().standard_normal(_variadic(size), dtype=dtype), requires_grad)
+    return Tensor(generator().standard_normal(variadic(size), dtype=dtype), requires_grad)
 
 
 def randint(low: int, high: int, size: Any, dtype: Any = np.int64) -> Tensor:
     """Integers in [low, high)."""
-    return Tensor(generator().integers(low, high, _variadic((size,)), dtype=dtype))
+    return Tensor(generator().integers(low, high, variadic((size,)), dtype=dtype))
 
 
 def randperm(n: int) -> Tensor:

@@ -18,6 +18,7 @@ from tinygrad_ft.ops._operands import (
     float_operand,
     pair,
     plain,
+    raw,
     unbroadcast,
 )
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
@@ -379,3 +380,18 @@ def compare(ufunc: np.ufunc, a: Tensor, b: Any) -> Tensor:
             dtype = common_dtype(x.dtype, y.dtype)
             x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     return Tensor._wrap(ufunc(x, y))
+
+
+def invert(x: TensorLike) -> Tensor:
+    """Logical not of booleans, bitwise not of integers."""
+    return Tensor._wrap(np.invert(raw(x)))
+
+
+def isnan(x: TensorLike) -> Tensor:
+    """True where x is NaN; no gradient."""
+    return Tensor._wrap(np.isnan(raw(x)))
+
+
+def isfinite(x: TensorLike) -> Tensor:
+    """True where x is neither infinite nor NaN; no gradient."""
+    return Tensor._wrap(np.isfinite(raw(x)))
