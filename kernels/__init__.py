@@ -6,6 +6,7 @@ Knows nothing of tensors or gradients. README.md explains how the kernels work; 
 has the same functions in the plainest NumPy. Nothing is compiled before it is first called.
 """
 
+from kernels.axis_map import axis_map
 from kernels.buffers import empty, empty_like, empty_nhwc, trim, zeros
 from kernels.cache import cache_info, registered
 from kernels.compilation import warmup
@@ -24,23 +25,28 @@ from kernels.elementwise import (
     relu_forward,
     sgd_update,
 )
+from kernels.group_norm import group_norm_backward, group_norm_forward
 from kernels.matmul import matmul
 from kernels.norm import batch_norm_backward, batch_norm_forward, channel_affine
 from kernels.parallel import get_num_threads, set_num_threads, threading_layer
 from kernels.pool import (
+    adaptive_max_pool2d_forward,
     avg_pool2d_forward,
     avg_pool2d_grad_input,
     gather_planes,
     max_pool2d_forward,
     scatter_add_planes,
 )
+from kernels.rows import scatter_add_rows
 
 __all__ = [
     "accumulate",
     "adam_update",
+    "adaptive_max_pool2d_forward",
     "add",
     "avg_pool2d_forward",
     "avg_pool2d_grad_input",
+    "axis_map",
     "batch_norm_backward",
     "batch_norm_forward",
     "cache_info",
@@ -53,12 +59,15 @@ __all__ = [
     "empty_nhwc",
     "gather_planes",
     "get_num_threads",
+    "group_norm_backward",
+    "group_norm_forward",
     "mask_scale",
     "matmul",
     "max_pool2d_forward",
     "registered",
     "relu_forward",
     "scatter_add_planes",
+    "scatter_add_rows",
     "set_num_threads",
     "set_winograd",
     "sgd_update",

@@ -8,7 +8,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CORE = {
     "tensor",
+    "tensor_elementwise",
+    "tensor_dtype",
+    "tensor_in_place",
     "tensor_methods",
+    "tensor_shape",
+    "hooks",
+    "observe",
     "function",
     "engine",
     "gradcheck",
