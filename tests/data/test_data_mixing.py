@@ -22,7 +22,7 @@ def onehot(labels: np.ndarray) -> np.ndarray:
 def shares(targets: np.ndarray) -> np.ndarray:
     """The share of the own label, where own and partner's differ (nan elsewhere)."""
     found = targets[np.arange(len(targets)), LABELS].astype(float)
-    return np.where(LABELS == LABELS[::-1], np.nan, found)
+    return np.where(LABELS[::-1] == LABELS, np.nan, found)
 
 
 def test_mixup_is_a_blend_with_the_mirrored_batch():

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from train_helpers import arrays, colours, make_model, make_trainer, same
 
