@@ -14,6 +14,7 @@ CORE = {
     "tensor_methods",
     "tensor_shape",
     "hooks",
+    "anomaly",
     "observe",
     "function",
     "engine",

@@ -1,5 +1,6 @@
-"""The names of `torch.autograd`: `grad`, `backward`, `Function`, `gradcheck`, grad modes."""
+"""The names of `torch.autograd`: `grad`, `backward`, `Function`, `gradcheck`, modes."""
 
+from tinygrad_ft.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_ft.engine import backward, grad
 from tinygrad_ft.function import Function
 from tinygrad_ft.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
@@ -8,10 +9,12 @@ from tinygrad_ft.gradcheck import gradcheck
 __all__ = [
     "Function",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "grad",
     "gradcheck",
     "is_grad_enabled",
     "no_grad",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import kernels
-from tinygrad_ft import observe
+from tinygrad_ft import anomaly, observe
 from tinygrad_ft.function import Edge, Function
 from tinygrad_ft.grad_mode import GradMode, no_grad
 from tinygrad_ft.ops._operands import add_arrays
@@ -271,13 +271,23 @@ def _run(
     if wanted is not None:
         node.needs_input_grad = tuple([wanted.leads_on(edge) for edge in node.edges])
     try:
-        result = node.backward(*filled)
+        results = _fitting(node, node.backward(*filled))
+        if anomaly.enabled and anomaly.check_nan:
+            anomaly.refuse_nan(node, filled, results)
     except Exception as error:
         shapes = ", ".join(str(e.spec[0]) for e in node.edges if e.target is not None)
-        error.add_note(f"in the backward of {node.name} (inputs that need a gradient: {shapes})")
+        error.add_note(
+            f"in the backward of {node.name} (inputs that need a gradient: {shapes}); "
+            f"{anomaly.origin(node)}"
+        )
         raise
     finally:
         node.needs_input_grad = asked
+    return results
+
+
+def _fitting(node: Function, result: Any) -> tuple[Tensor | None, ...]:
+    """What a backward gave, as a tuple; raises unless every gradient fits its input."""
     if not isinstance(result, tuple):
         result = (result,)
     if len(result) != len(node.edges):
@@ -297,7 +307,8 @@ def _run(
                 f"{node.name}: the gradient of input {i} has shape {g.shape} and dtype {g.dtype}, "
                 f"the input {shape} and {dtype}"
             )
-    return result
+    fitting: tuple[Tensor | None, ...] = result
+    return fitting
 
 
 def _accumulate(leaf: Tensor, gradient: _Gradient, create_graph: bool) -> None:

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from tinygrad_ft import observe
+from tinygrad_ft import anomaly, observe
 from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.tensor import Tensor
 
@@ -86,6 +86,8 @@ class Function:
     output_specs: tuple[tuple[tuple[int, ...], np.dtype], ...] = ()
     #: for outputs with hooks, what watches their gradients
     watched: dict[int, Watched] | None = None
+    #: the user's line that made it, known while anomaly detection is on
+    made_at: anomaly.Place | None = None
 
     _inputs: tuple[Tensor | None, ...] = ()
     _saved: dict[str, Any]
@@ -157,6 +159,8 @@ class Function:
                     "be lost to higher derivatives; use save_input, save_output or save_statistics"
                 )
         self.order = next(_creation_counter)
+        if anomaly.enabled:
+            self.made_at = anomaly.user_line()
         self.edges = tuple(
             [
                 Edge(t._node or t, t._index) if t is not None and t._requires_grad else _NOWHERE
@@ -260,4 +264,4 @@ class Function:
             self._freed = True
 
     def __repr__(self) -> str:
-        return f"<{self.name}>"
+        return f"<{self.name}>" if self.made_at is None else f"<{self.name} at {self.made_at}>"

@@ -9,7 +9,8 @@ from tinygrad_ft.models import model_info
 from tinygrad_ft.train import ModelCard, Preprocessing, SettingsError
 from tinygrad_ft.train.model_file import read_card
 
-_OPTIONS = ("model", "width", "small_input", "size", "preprocess", "mean", "std")
+#: what stands in for a card
+OPTIONS = ("model", "width", "small_input", "size", "preprocess", "mean", "std")
 
 
 def describe_weights(path: str, options: dict[str, Any]) -> ModelCard:
@@ -18,7 +19,7 @@ def describe_weights(path: str, options: dict[str, Any]) -> ModelCard:
     SettingsError if options contradict the file's card, or if there is neither.
     """
     card = read_card(path)
-    given = [name for name in _OPTIONS if options[name]]
+    given = [name for name in OPTIONS if options[name]]
     if card is not None:
         if given and not (given == ["model"] and options["model"] == card.architecture["name"]):
             names = ", ".join("--" + name.replace("_", "-") for name in given)

@@ -25,7 +25,7 @@ def spread(indices: np.ndarray, count: int) -> np.ndarray:
 
 
 class Confusion(NamedTuple):
-    """`images` images of class `true` were taken for `predicted`: `share` of that class's images."""
+    """`images` images of class `true`, `share` of all of it, were taken for `predicted`."""
 
     true: str
     predicted: str
