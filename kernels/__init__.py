@@ -26,7 +26,7 @@ from kernels.elementwise import (
 )
 from kernels.matmul import matmul
 from kernels.norm import batch_norm_backward, batch_norm_forward, channel_affine
-from kernels.parallel import get_num_threads, set_num_threads, threading_layer
+from kernels.parallel import get_num_threads, set_num_threads
 from kernels.pool import (
     avg_pool2d_forward,
     avg_pool2d_grad_input,
@@ -62,7 +62,6 @@ __all__ = [
     "set_num_threads",
     "set_winograd",
     "sgd_update",
-    "threading_layer",
     "trim",
     "warmup",
     "winograd_enabled",
