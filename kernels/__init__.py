@@ -25,7 +25,13 @@ from kernels.elementwise import (
     sgd_update,
 )
 from kernels.matmul import matmul
-from kernels.norm import batch_norm_backward, batch_norm_forward, channel_affine
+from kernels.norm import (
+    batch_norm_apply,
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_statistics,
+    channel_affine,
+)
 from kernels.parallel import get_num_threads, set_num_threads
 from kernels.pool import (
     avg_pool2d_forward,
@@ -41,8 +47,10 @@ __all__ = [
     "add",
     "avg_pool2d_forward",
     "avg_pool2d_grad_input",
+    "batch_norm_apply",
     "batch_norm_backward",
     "batch_norm_forward",
+    "batch_norm_statistics",
     "cache_info",
     "channel_affine",
     "conv2d_forward",

@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels.cache import kernel
 from kernels.parallel import share
-from kernels.simd import float32_at, float64_at
+from kernels.simd import float32_at, float64_at, uint8_at
 
 
 @kernel()
@@ -60,10 +60,12 @@ def statistics(ints, floats, task, tasks):
 
 @kernel()
 def merge_statistics(ints, floats, task, tasks):
-    """mean and var of each channel, and what `affine` needs at each position."""
-    partials, weight, bias = float64_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
-    mean, var, vectors = float32_at(ints[3]), float32_at(ints[4]), float32_at(ints[5])
-    channels, wide, rows, left, pieces = ints[6], ints[7], ints[8], ints[9], ints[10]
+    """mean and var of each channel, what rounding cut off the mean, and the running statistics."""
+    partials, mean, var = float64_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
+    cut_off, channels, wide, rows = float64_at(ints[3]), ints[4], ints[5], ints[6]
+    left, pieces, running = ints[7], ints[8], ints[9]
+    running_mean, running_var = float32_at(ints[10]), float32_at(ints[11])
+    momentum = floats[0]
     width, m = wide * channels, rows * wide + left
     for c in range(channels):
         exact_mean = 0.0
@@ -85,8 +87,24 @@ def merge_statistics(ints, floats, task, tasks):
             squares = 0.0
         mean[c] = np.float32(exact_mean)
         var[c] = np.float32(squares / m)
-        scale = weight[c] / math.sqrt(squares / m + floats[0])
-        shift = bias[c] - (exact_mean - mean[c]) * scale
+        cut_off[c] = exact_mean - mean[c]
+        if running != 0:
+            old_mean, old_var = np.float64(running_mean[c]), np.float64(running_var[c])
+            unbiased = squares / (m - 1)
+            running_mean[c] = np.float32((1.0 - momentum) * old_mean + momentum * exact_mean)
+            running_var[c] = np.float32((1.0 - momentum) * old_var + momentum * unbiased)
+
+
+@kernel()
+def prepare(ints, floats, task, tasks):
+    """centre, scale and shift at each position: out = (x - centre) * scale + shift."""
+    weight, bias = float32_at(ints[0]), float32_at(ints[1])
+    mean, var, cut_off = float32_at(ints[2]), float32_at(ints[3]), float64_at(ints[4])
+    vectors, channels, wide = float32_at(ints[5]), ints[6], ints[7]
+    width = wide * channels
+    for c in range(channels):
+        scale = weight[c] / math.sqrt(var[c] + floats[0])
+        shift = bias[c] - cut_off[c] * scale
         for k in range(wide):
             place = k * channels + c
             vectors[place] = mean[c]
@@ -95,31 +113,55 @@ def merge_statistics(ints, floats, task, tasks):
 
 
 @kernel()
-def affine(ints, floats, task, tasks):
-    """out = (x - centre) * scale + shift"""
-    width, rows, rest = ints[3], ints[4], ints[5]
+def normalize(ints, floats, task, tasks):
+    """out = (x - centre) * scale + shift, then + residual and relu where wanted.
+
+    `passes` (bytes) gets 1 where relu lets its input through."""
+    relu, width, rows, rest = ints[5], ints[6], ints[7], ints[8]
     centre = float32_at(ints[1])
     scale, shift = float32_at(ints[1] + width * 4), float32_at(ints[1] + width * 8)
+    zero = np.float32(0)
     end = share(rows, task + 1, tasks)
     if rest > 0 and task == tasks - 1:
         end += 1
     for row in range(share(rows, task, tasks), end):
-        x, out = float32_at(ints[0] + row * width * 4), float32_at(ints[2] + row * width * 4)
-        for j in range(width if row < rows else rest):
-            out[j] = (x[j] - centre[j]) * scale[j] + shift[j]
+        at = row * width * 4
+        length = width if row < rows else rest
+        x, out = float32_at(ints[0] + at), float32_at(ints[2] + at)
+        # one loop an output: LLVM vectorises these, and a row stays in the first-level cache
+        if ints[3] != 0:
+            residual = float32_at(ints[3] + at)
+            for j in range(length):
+                out[j] = (x[j] - centre[j]) * scale[j] + shift[j] + residual[j]
+        else:
+            for j in range(length):
+                out[j] = (x[j] - centre[j]) * scale[j] + shift[j]
+        if ints[4] != 0:
+            passes = uint8_at(ints[4] + row * width)
+            for j in range(length):
+                passes[j] = not (out[j] < zero)
+        if relu != 0:
+            for j in range(length):
+                out[j] = zero if out[j] < zero else out[j]
 
 
 @kernel()
 def gradient_sums(ints, floats, task, tasks):
-    """Sums of grad, grad * (x - centre) and x - centre at each position, over this task's rows."""
-    partials, scratch = ints[3] + task * ints[5] * 24, ints[4] + task * ints[5] * 12
+    """Sums of grad, grad * (x - centre) and x - centre at each position, over this task's rows.
+
+    relu 1: grad counts only where (x - centre) * scale + shift is not negative. relu 2: where
+    `passes` says so, and what counts is written to `masked`."""
+    partials, scratch = ints[3] + task * ints[5] * 24, ints[4] + task * ints[5] * 16
     centre, width, rows, rest, block = float32_at(ints[2]), ints[5], ints[6], ints[7], ints[8]
+    scale, shift = float32_at(ints[2] + width * 4), float32_at(ints[2] + width * 8)
+    relu = ints[9]
     totals, sums = float64_at(partials), float32_at(scratch)
     grads, products, deviations = (
         float32_at(scratch),
         float32_at(scratch + width * 4),
         float32_at(scratch + width * 8),
     )
+    zero = np.float32(0)
     for j in range(3 * width):
         totals[j] = 0.0
     row, end = share(rows, task, tasks), share(rows, task + 1, tasks)
@@ -130,9 +172,24 @@ def gradient_sums(ints, floats, task, tasks):
         if count == 0:
             count, length, rest_is_mine = 1, rest, False
         for j in range(3 * width):
-            sums[j] = np.float32(0)
+            sums[j] = zero
         for r in range(row, row + count):
-            grad, x = float32_at(ints[0] + r * width * 4), float32_at(ints[1] + r * width * 4)
+            grad_at = ints[0] + r * width * 4
+            x = float32_at(ints[1] + r * width * 4)
+            if relu != 0:
+                whole = float32_at(grad_at)
+                grad_at = scratch + width * 12
+                if relu == 1:
+                    counts = float32_at(grad_at)
+                    for j in range(length):
+                        out = (x[j] - centre[j]) * scale[j] + shift[j]
+                        counts[j] = zero if out < zero else whole[j]
+                else:
+                    grad_at = ints[11] + r * width * 4
+                    counts, passes = float32_at(grad_at), uint8_at(ints[10] + r * width)
+                    for j in range(length):
+                        counts[j] = whole[j] if passes[j] != 0 else zero
+            grad = float32_at(grad_at)
             for j in range(length):
                 deviation = x[j] - centre[j]
                 grads[j] += grad[j]
@@ -166,23 +223,34 @@ def merge_gradient_sums(ints, floats, task, tasks):
         scale = weight[c] * inverse_std
         slope = scale * inverse_std * of_weight / m
         for k in range(wide):
-            place = width + k * channels + c
-            vectors[place] = np.float32(scale)
-            vectors[width + place] = np.float32(slope)
-            vectors[2 * width + place] = np.float32(cut_off * slope - scale * grads / m)
+            place = 3 * width + k * channels + c
+            vectors[place] = np.float32(slope)
+            vectors[width + place] = np.float32(cut_off * slope - scale * grads / m)
 
 
 @kernel()
 def gradient(ints, floats, task, tasks):
-    """grad_x = grad * scale - (x - centre) * slope + shift"""
-    width, rows, rest = ints[4], ints[5], ints[6]
+    """grad_x = grad * scale - (x - centre) * slope + offset
+
+    relu 1: grad counts only where (x - centre) * scale + shift is not negative."""
+    width, rows, rest, relu = ints[4], ints[5], ints[6], ints[7]
     centre, scale = float32_at(ints[2]), float32_at(ints[2] + width * 4)
-    slope, shift = float32_at(ints[2] + width * 8), float32_at(ints[2] + width * 12)
+    shift, slope = float32_at(ints[2] + width * 8), float32_at(ints[2] + width * 12)
+    offset = float32_at(ints[2] + width * 16)
+    zero = np.float32(0)
     end = share(rows, task + 1, tasks)
     if rest > 0 and task == tasks - 1:
         end += 1
     for row in range(share(rows, task, tasks), end):
         at = row * width * 4
+        length = width if row < rows else rest
         grad, x, out = float32_at(ints[0] + at), float32_at(ints[1] + at), float32_at(ints[3] + at)
-        for j in range(width if row < rows else rest):
-            out[j] = grad[j] * scale[j] - (x[j] - centre[j]) * slope[j] + shift[j]
+        if relu != 0:
+            for j in range(length):
+                value = (x[j] - centre[j]) * scale[j] + shift[j]
+                out[j] = zero if value < zero else grad[j]
+            for j in range(length):
+                out[j] = out[j] * scale[j] - (x[j] - centre[j]) * slope[j] + offset[j]
+        else:
+            for j in range(length):
+                out[j] = grad[j] * scale[j] - (x[j] - centre[j]) * slope[j] + offset[j]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from weakref import ref
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.tensor_methods import TensorMethods
 
 if TYPE_CHECKING:
+    from tinygrad_ft.deferred import Deferred
     from tinygrad_ft.function import Function
 
 Scalar = bool | int | float
@@ -28,10 +30,25 @@ Float: TypeAlias = float
 class VersionCounter:
     """Counts in-place changes of one piece of memory; shared by all tensors that look at it."""
 
-    __slots__ = ("count",)
+    __slots__ = ("_readers", "count")
 
     def __init__(self) -> None:
         self.count = 0
+        self._readers: list[ref[Deferred]] = []
+
+    def before_change(self, reader: ref[Deferred]) -> None:
+        """Have a tensor computed that still has to read the memory, before the next change."""
+        self._readers = [r for r in self._readers if r() is not None]
+        self._readers.append(reader)
+
+    def change(self) -> None:
+        """To be called before each in-place change."""
+        for reference in self._readers:
+            reader = reference()
+            if reader is not None:
+                reader.settle()
+        self._readers = []
+        self.count += 1
 
 
 class Tensor(TensorMethods):
@@ -82,8 +99,8 @@ class Tensor(TensorMethods):
             raise ValueError(
                 f"data: shape {array.shape} cannot replace shape {self._data.shape} of this tensor"
             )
+        self._version.change()
         self._data = array.astype(self._data.dtype, copy=False)
-        self._version.count += 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -230,7 +247,7 @@ class Tensor(TensorMethods):
                         f"tensor that requires grad (shape {tensor.shape}) takes part; use the "
                         "out-of-place operation, or no_grad() if it belongs outside the graph"
                     )
-        self._version.count += 1
+        self._version.change()
         return self._data
 
     def _update(self, op: str, ufunc: Callable[..., Any], other: TensorLike) -> Tensor:

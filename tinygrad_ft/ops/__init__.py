@@ -27,6 +27,7 @@ from tinygrad_ft.ops.elementwise import (
     sub,
     where,
 )
+from tinygrad_ft.ops.fusion import fusion_enabled, set_fusion
 from tinygrad_ft.ops.index import getitem, take_along_dim
 from tinygrad_ft.ops.loss import cross_entropy, mse_loss
 from tinygrad_ft.ops.matmul import linear, matmul
@@ -89,6 +90,7 @@ __all__ = [
     "exp",
     "expand",
     "flatten",
+    "fusion_enabled",
     "getitem",
     "invert",
     "isfinite",
@@ -114,6 +116,7 @@ __all__ = [
     "raw_index",
     "relu",
     "reshape",
+    "set_fusion",
     "sigmoid",
     "sin",
     "softmax",

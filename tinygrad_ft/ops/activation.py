@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import kernels
+from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import as_tensor, float_operand
 from tinygrad_ft.tensor import Tensor, TensorLike
@@ -68,6 +69,8 @@ class Tanh(Function):
 
 def relu(input: TensorLike) -> Tensor:
     """max(x, 0), with derivative 1 at exactly 0 (PyTorch has 0 there)."""
+    if isinstance(input, Deferred) and (together := input.then_relu()) is not None:
+        return together
     return ReLU.apply(as_tensor(input))
 
 

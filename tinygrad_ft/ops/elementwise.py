@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import (
     add_arrays,
@@ -275,6 +276,10 @@ class Clamp(Function):
 
 def add(a: TensorLike, b: TensorLike) -> Tensor:
     """a + b, broadcast."""
+    if isinstance(a, Deferred) and (together := a.then_add(b)) is not None:
+        return together
+    if isinstance(b, Deferred) and (together := b.then_add(a)) is not None:
+        return together
     return Add.apply(*pair("add", a, b))
 
 
