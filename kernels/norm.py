@@ -97,12 +97,17 @@ class _Rows:
 
 def _channels_last(x: Array) -> Array:
     """x as N, ..., C in contiguous memory; copied only if it is not so already."""
-    last = np.moveaxis(x, 1, -1)
+    last = x.transpose(0, *range(2, x.ndim), 1)  # quicker than np.moveaxis
     if last.flags.c_contiguous:
         return last
     copy = empty(last.shape, x.dtype)
     np.copyto(copy, last)
     return copy
+
+
+def _channels_second(x: Array) -> Array:
+    """N, ..., C as N, C, ..."""
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
 def _check(op: str, x: Array, **vectors: Array) -> None:
@@ -246,7 +251,7 @@ def _normalized(
                 np.logical_not(out < 0, out=passes)
             if relu:
                 np.copyto(out, 0, where=out < 0)
-    return np.moveaxis(out, -1, 1), None if passes is None else np.moveaxis(passes, -1, 1)
+    return _channels_second(out), None if passes is None else _channels_second(passes)
 
 
 def batch_norm_forward(
@@ -328,8 +333,8 @@ def batch_norm_backward(
         ),
         tasks=rows.tasks,
     )
-    grads = (np.moveaxis(out, -1, 1), grad_weight, grad_bias)
-    return grads if masked is None else (*grads, np.moveaxis(masked, -1, 1))
+    grads = (_channels_second(out), grad_weight, grad_bias)
+    return grads if masked is None else (*grads, _channels_second(masked))
 
 
 def _backward_in_numpy(
@@ -347,7 +352,7 @@ def _backward_in_numpy(
     channels = x.shape[-1]
     if x.size == 0:
         zeros = [np.zeros(channels, dtype) for _ in range(2)]
-        nothing = np.moveaxis(np.zeros(x.shape, dtype), -1, 1)
+        nothing = _channels_second(np.zeros(x.shape, dtype))
         return (nothing, *zeros) if passes is None else (nothing, *zeros, nothing.copy())
     axes, m = tuple(range(x.ndim - 1)), x.size // channels
     with np.errstate(all="ignore"):
@@ -361,8 +366,8 @@ def _backward_in_numpy(
         grad_bias = grad.sum(axes, dtype=dtype)
         grad_weight = (grad * xhat).sum(axes, dtype=dtype)
         out = (grad - grad_bias / m - xhat * (grad_weight / m)) * (weight * inverse_std)
-    grads = (np.moveaxis(out.astype(dtype, copy=False), -1, 1), grad_weight, grad_bias)
-    return grads if passes is None else (*grads, np.moveaxis(grad, -1, 1))
+    grads = (_channels_second(out.astype(dtype, copy=False)), grad_weight, grad_bias)
+    return grads if passes is None else (*grads, _channels_second(grad))
 
 
 def channel_affine(

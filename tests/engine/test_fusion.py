@@ -130,7 +130,7 @@ def test_a_change_of_a_saved_input_is_noticed():
     out = PROGRAMS["residual right"](*inputs)
     with tg.no_grad():
         inputs[0].mul_(2)
-    with pytest.raises(RuntimeError, match="BatchNormReLU: its input 0.*changed in place"):
+    with pytest.raises(RuntimeError, match=r"BatchNormReLU: its input 0.*changed in place"):
         out.sum().backward()
 
 
