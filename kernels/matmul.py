@@ -39,12 +39,14 @@ M_BLOCK = 160
 PANEL = 16
 SMALL = 400_000
 """Products of fewer multiplications than this run on one thread."""
+QUICK = 40_000_000
+"""Products of fewer multiplications than this save a launch where they can."""
 
 _multiply_rows = multiply_rows.symbol
 _multiply_columns = multiply_columns.symbol
 _copy_block = copy_block.symbol
 
-_TABLE_BYTES = 8 * (2 * M_BLOCK + 8)
+_TABLE_BYTES = 8 * (2 * M_BLOCK + 8)  # a multiple of 64
 _WORK_BYTES = _TABLE_BYTES + 4 * M_BLOCK * K_BLOCK
 """Working memory of a task: a zero offset, the tables of row offsets, the packed block of A."""
 
@@ -142,12 +144,12 @@ def pack_b(ints, floats, task, tasks):
 
 @kernel(needs=[multiply_rows, multiply_columns, copy_block])
 def multiply(ints, floats, task, tasks):
-    """One task's rows, or panels, of C."""
+    """One task's rows of C, with B packed before, or its panels of C, which it packs itself."""
     a, a_row, a_column = ints[0], ints[1], ints[2]
     panels, c, c_row = ints[3], ints[4], ints[5]
     m, n, k = ints[6], ints[7], ints[8]
     by_rows = ints[9]
-    work = ints[10] + task * _WORK_BYTES
+    work = ints[10] + task * ints[11]
     i_begin, i_end = 0, m
     p_begin, p_end = 0, (n + PANEL - 1) // PANEL
     if by_rows:
@@ -156,6 +158,7 @@ def multiply(ints, floats, task, tasks):
         i_end = min(m, 8 * share(tiles, task + 1, tasks))
     else:
         p_begin, p_end = share(p_end, task, tasks), share(p_end, task + 1, tasks)
+        _pack_b(ints[12], ints[13], ints[14], k, n, panels, p_begin, p_end)
     a += i_begin * a_row
     c += i_begin * c_row
     _multiply(a, a_row, a_column, panels, c, c_row, i_end - i_begin, n, k, p_begin, p_end, work)
@@ -243,14 +246,26 @@ def _multiply_pair(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
     tasks = get_num_threads() if m * n * k >= SMALL else 1
     count = -(-n // PANEL)
     panels = buffers.aligned(count * k * 64)
-    work = buffers.aligned(tasks * _WORK_BYTES)
-    launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count))
-    by_rows = int(-(-m // 8) >= count)
+    a_row, a_column = _steps(a)
+    work_bytes = _TABLE_BYTES if a_column == 4 else _WORK_BYTES
+    by_rows = -(-m // 8) >= count and not _quick_by_panels(m, n, k, count, tasks)
+    if by_rows:
+        launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count))
+    else:
+        tasks = min(tasks, count)
+    work = buffers.aligned(tasks * work_bytes)
+    shape = (m, n, k, int(by_rows), work, work_bytes)
     launch(
         multiply,
-        (a, *_steps(a), panels, out, out.strides[0], m, n, k, by_rows, work),
+        (a, a_row, a_column, panels, out, out.strides[0], *shape, b, *b.strides),
         tasks=tasks,
     )
+
+
+def _quick_by_panels(m: int, n: int, k: int, count: int, tasks: int) -> bool:
+    """Whether sharing the panels, which takes one launch and not two, is worth reading A twice: in
+    small products whose panels can be shared evenly."""
+    return m * n * k < QUICK and count % tasks == 0
 
 
 def _multiply_stack(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any], count: int) -> None:
