@@ -13,6 +13,7 @@ from kernels.conv import (
     conv2d_forward,
     conv2d_grad_input,
     conv2d_grad_weight,
+    conv2d_shape,
     set_winograd,
     winograd_enabled,
 )
@@ -24,6 +25,7 @@ from kernels.elementwise import (
     relu_forward,
     sgd_update,
 )
+from kernels.finish import Finish
 from kernels.matmul import matmul
 from kernels.norm import (
     batch_norm_apply,
@@ -40,8 +42,11 @@ from kernels.pool import (
     max_pool2d_forward,
     scatter_add_planes,
 )
+from kernels.prepared import Prepared
 
 __all__ = [
+    "Finish",
+    "Prepared",
     "accumulate",
     "adam_update",
     "add",
@@ -56,6 +61,7 @@ __all__ = [
     "conv2d_forward",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "conv2d_shape",
     "empty",
     "empty_like",
     "empty_nhwc",

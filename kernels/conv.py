@@ -29,13 +29,16 @@ from kernels import buffers, winograd
 from kernels import conv_general as general
 from kernels.conv_direct import run_gather, run_weight_gradient
 from kernels.conv_plan import Axis, forward_axis, grad_input_axis, output_size
-from kernels.matmul import matmul
+from kernels.finish import Finish
+from kernels.matmul import matmul, multiply_finished
+from kernels.prepared import Prepared
 from kernels.winograd import set_winograd, winograd_enabled
 
 __all__ = [
     "conv2d_forward",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "conv2d_shape",
     "set_winograd",
     "winograd_enabled",
 ]
@@ -149,6 +152,15 @@ def _channels_last(result: Array) -> bool:
     return result.strides[1] == result.itemsize or result.shape[1] == 1
 
 
+def _dense(result: Array) -> bool:
+    return result.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def conv2d_shape(x: Sequence[int], weight: Sequence[int], *geometry: Any) -> tuple[int, ...]:
+    """The shape of conv2d_forward's result, from those of x and weight and the same geometry."""
+    return _shape("conv2d_shape", x, weight, *geometry).result
+
+
 def conv2d_forward(
     x: Array,
     weight: Array,
@@ -157,30 +169,40 @@ def conv2d_forward(
     dilation: IntOrPair = (1, 1),
     groups: int = 1,
     out: Array | None = None,
+    *,
+    finish: Finish | None = None,
+    prepared: Prepared | None = None,
 ) -> Array:
     """Convolve images x (N, C, H, W) with weight (O, C/groups, kH, kW); returns (N, O, H', W').
 
     H' = (H + 2*padding - dilation*(kH - 1) - 1) // stride + 1, and likewise W'. Padding is with
-    zeros. Raises ValueError for shapes that do not fit, TypeError for dtypes other than float32 or
+    zeros. `finish` is what else is done to the result while it is in the cache (finish.py);
+    `prepared` keeps the weights in the form that the kernels read, for calls with the same weights.
+    Raises ValueError for shapes that do not fit, TypeError for dtypes other than float32 or
     float64.
     """
     op = "conv2d_forward"
     shape = _shape(op, x.shape, weight.shape, stride, padding, dilation, groups)
     dtype = _dtype(op, x, weight)
     result = _result(op, out, shape.result, dtype)
-    if math.prod(shape.result) * weight.size == 0:
+    if finish is not None:
+        finish.check(op, result)
+    if math.prod(shape.result) * weight.size == 0 or dtype == np.float64:
         result[...] = 0
-    elif dtype == np.float64:
-        general.forward(x, weight, result, *shape.parameters)
+        if dtype == np.float64 and weight.size:
+            general.forward(x, weight, result, *shape.parameters)
+        if finish is not None:
+            finish.in_numpy(result)
     else:
-        target = result if _channels_last(result) else buffers.empty_nhwc(*result.shape)
+        usable = _channels_last(result) if finish is None else _dense(result)
+        target = result if usable else buffers.empty_nhwc(*result.shape)
         if (images := shape.as_matrices(x, target)) is not None:
-            matmul(images[0], weight[:, :, 0, 0].T, out=images[1])
+            multiply_finished(images[0], weight[:, :, 0, 0].T, images[1], finish, prepared)
         elif winograd.pays(x.shape, weight.shape, target.shape, *shape.parameters):
-            winograd.forward(x, weight, target, shape.padding)
+            winograd.forward(x, weight, target, shape.padding, finish, prepared)
         else:
             axes = _axes(forward_axis, x.shape, weight.shape, shape)
-            run_gather(x, weight, target, *axes, groups, transposed=False)
+            run_gather(x, weight, target, *axes, groups, False, finish, prepared)
         if target is not result:
             result[...] = target
     return result

@@ -29,9 +29,11 @@ from numpy.typing import NDArray
 
 from kernels import buffers
 from kernels.cache import kernel
+from kernels.finish import Finish, FinishTable, finish_pixels
 from kernels.microkernel import multiply_columns, multiply_rows
 from kernels.packing import copy_block
 from kernels.parallel import get_num_threads, launch, share
+from kernels.prepared import Prepared
 from kernels.simd import int64_at
 
 K_BLOCK = 512
@@ -69,8 +71,12 @@ def _pack_b(b, row_step, column_step, k, n, panels, begin, end):
 
 
 @njit(nogil=True)
-def _multiply(a, a_row, a_column, panels, c, c_row, m, n, k, p_begin, p_end, work):
-    """Rows 0 .. m-1 and panels p_begin .. p_end-1 of C = A B."""
+def _multiply(
+    a, a_row, a_column, panels, c, c_row, m, n, k, p_begin, p_end, work, finish, finish_offset
+):
+    """Rows 0 .. m-1 and panels p_begin .. p_end-1 of C = A B.
+
+    `finish` (0: nothing) is for whole rows of a dense C, and these begin at `finish_offset`."""
     zero_offset = int64_at(work)
     zero_offset[0] = 0
     a_offsets = int64_at(work + 64)
@@ -131,6 +137,9 @@ def _multiply(a, a_row, a_column, panels, c, c_row, m, n, k, p_begin, p_end, wor
                             lanes,
                             accumulate,
                         )
+            if finish != 0 and k0 + kc == k:
+                offset = i0 * c_row
+                finish_pixels(mc, c + offset, n, int64_at(finish), finish_offset + offset)
 
 
 @kernel(needs=[copy_block])
@@ -161,7 +170,10 @@ def multiply(ints, floats, task, tasks):
         _pack_b(ints[12], ints[13], ints[14], k, n, panels, p_begin, p_end)
     a += i_begin * a_row
     c += i_begin * c_row
-    _multiply(a, a_row, a_column, panels, c, c_row, i_end - i_begin, n, k, p_begin, p_end, work)
+    rows, offset = i_end - i_begin, i_begin * c_row
+    _multiply(
+        a, a_row, a_column, panels, c, c_row, rows, n, k, p_begin, p_end, work, ints[15], offset
+    )
 
 
 @kernel(needs=[multiply_rows, multiply_columns, copy_block])
@@ -175,7 +187,7 @@ def multiply_stack(ints, floats, task, tasks):
     n_panels = (n + PANEL - 1) // PANEL
     for i in range(share(count, task, tasks), share(count, task + 1, tasks)):
         _pack_b(b[i], b_row, b_column, k, n, panels, 0, n_panels)
-        _multiply(a[i], a_row, a_column, panels, c[i], c_row, m, n, k, 0, n_panels, work)
+        _multiply(a[i], a_row, a_column, panels, c[i], c_row, m, n, k, 0, n_panels, work, 0, 0)
 
 
 def matmul(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -241,6 +253,47 @@ def _steps(a: NDArray[Any]) -> tuple[int, int]:
     return row, column
 
 
+def multiply_finished(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    out: NDArray[Any],
+    finish: Finish | None,
+    prepared: Prepared | None,
+) -> None:
+    """out = a @ b for float32 matrices, A's rows and out contiguous; then what `finish` says.
+
+    prepared   keeps the packed B"""
+    (m, k), n = a.shape, b.shape[1]
+    if prepared is None:
+        panels = _packed(b)
+    else:
+        panels = prepared.get("matrix")
+        if panels is None:
+            panels = prepared.keep("matrix", _packed(b))
+    tasks = get_num_threads() if m * n * k >= SMALL else 1
+    # whole rows, so that they can be finished
+    tasks = min(tasks, -(-m // 8))
+    table = FinishTable(finish, n)
+    work = buffers.aligned(tasks * _TABLE_BYTES)
+    launch(
+        multiply,
+        (
+            *(a, *_steps(a), panels, out, out.strides[0]),
+            *(m, n, k, 1, work, _TABLE_BYTES, 0, 0, 0, table.numbers),
+        ),
+        tasks=tasks,
+    )
+
+
+def _packed(b: NDArray[Any]) -> NDArray[Any]:
+    k, n = b.shape
+    count = -(-n // PANEL)
+    panels = buffers.aligned(count * k * 64)
+    tasks = get_num_threads() if k * n >= SMALL // 16 else 1
+    launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count))
+    return panels
+
+
 def _multiply_pair(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
     (m, k), n = a.shape, b.shape[1]
     tasks = get_num_threads() if m * n * k >= SMALL else 1
@@ -257,7 +310,7 @@ def _multiply_pair(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
     shape = (m, n, k, int(by_rows), work, work_bytes)
     launch(
         multiply,
-        (a, a_row, a_column, panels, out, out.strides[0], *shape, b, *b.strides),
+        (a, a_row, a_column, panels, out, out.strides[0], *shape, b, *b.strides, 0),
         tasks=tasks,
     )
 

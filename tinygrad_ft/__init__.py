@@ -14,7 +14,15 @@ from tinygrad_ft.tensor import Tensor
 # isort: split
 from kernels import get_num_threads, set_num_threads
 from tinygrad_ft import autograd, data, models, nn, optim
-from tinygrad_ft.autograd import enable_grad, gradcheck, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_ft.autograd import (
+    enable_grad,
+    gradcheck,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from tinygrad_ft.creation import (
     arange,
     eye,
@@ -114,7 +122,9 @@ __all__ = [
     "fusion_enabled",
     "get_num_threads",
     "gradcheck",
+    "inference_mode",
     "is_grad_enabled",
+    "is_inference_mode_enabled",
     "load_weights",
     "log",
     "log_softmax",

@@ -106,6 +106,10 @@ class Deferred(Tensor):
     def ndim(self) -> int:
         return len(self._shape)
 
+    def then_affine(self, scale: Tensor, shift: Tensor) -> Tensor | None:
+        """This * scale[c] + shift[c], computed together if that is possible, else None."""
+        return None
+
     def then_add(self, other: Any) -> Tensor | None:
         """This + other, computed together if that is possible, else None."""
         return None

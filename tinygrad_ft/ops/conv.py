@@ -132,15 +132,17 @@ def conv2d(
     geometry = _geometry(input, weight, stride, padding, dilation, groups)
     if input.dtype != weight.dtype:
         raise TypeError(f"conv2d: input is {input.dtype} but weight is {weight.dtype}")
-    out = Conv2d.apply(input, weight, geometry=geometry)
-    if bias is None:
-        return out
-    if bias.shape != weight.shape[:1] or bias.dtype != weight.dtype:
+    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != weight.dtype):
         raise ValueError(
             f"conv2d: a bias of shape {bias.shape} and {bias.dtype} does not fit a weight of shape "
             f"{weight.shape} and {weight.dtype}"
         )
-    return out + reshape(bias, (1, -1, 1, 1))
+    from tinygrad_ft.ops.fused_inference import deferred_conv
+
+    if (later := deferred_conv(input, weight, bias, geometry)) is not None:
+        return later
+    out = Conv2d.apply(input, weight, geometry=geometry)
+    return out if bias is None else out + reshape(bias, (1, -1, 1, 1))
 
 
 def as_pair(op: str, name: str, value: int | Pair, least: int) -> Pair:

@@ -8,6 +8,7 @@ import numpy as np
 
 import kernels
 from kernels.norm import Statistics
+from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
 from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.ops.elementwise import sqrt
@@ -145,7 +146,10 @@ def batch_norm(
     if running_mean is None or running_var is None:
         raise ValueError("batch_norm: evaluation needs running_mean and running_var")
     scale = scale / sqrt(running_var + eps)
-    return ChannelAffine.apply(input, scale, shift - running_mean * scale)
+    shift = shift - running_mean * scale
+    if isinstance(input, Deferred) and (later := input.then_affine(scale, shift)) is not None:
+        return later
+    return ChannelAffine.apply(input, scale, shift)
 
 
 def _train(
