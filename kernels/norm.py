@@ -306,13 +306,13 @@ def batch_norm_backward(
         bias, cut_off = np.zeros_like(mean), np.zeros(mean.shape)
     vectors = _prepared(x, weight, bias, Statistics(mean, var, cut_off), eps)
     partials = rows.partials(3)
+    counts = 2 if kept is not None else int(relu is not None)
     launch(
         gradient_sums,
         (
             *(grad, last, vectors, partials, rows.scratch()),
             *(rows.width, rows.rows, rows.rest, rows.block),
-            *(2 if kept is not None else int(relu is not None),),
-            *(0 if kept is None else kept, 0 if masked is None else masked),
+            *(counts, 0 if kept is None else kept),
         ),
         tasks=rows.tasks,
     )
@@ -324,13 +324,10 @@ def batch_norm_backward(
         (eps,),
         tasks=1,
     )
-    again = int(relu is not None and masked is None)
+    also = (0, 0) if kept is None or masked is None else (kept, masked)
     launch(
         gradient,
-        (
-            *(grad if masked is None else masked, last, vectors, out),
-            *(rows.width, rows.rows, rows.rest, again),
-        ),
+        (grad, last, vectors, out, rows.width, rows.rows, rows.rest, counts, *also),
         tasks=rows.tasks,
     )
     grads = (_channels_second(out), grad_weight, grad_bias)
