@@ -6,6 +6,7 @@ Knows nothing of tensors or gradients. README.md explains how the kernels work; 
 has the same functions in the plainest NumPy. Nothing is compiled before it is first called.
 """
 
+from kernels.axis_map import axis_map
 from kernels.buffers import empty, empty_like, empty_nhwc, trim, zeros
 from kernels.cache import cache_info, registered
 from kernels.compilation import warmup
@@ -26,6 +27,7 @@ from kernels.elementwise import (
     sgd_update,
 )
 from kernels.finish import Finish
+from kernels.group_norm import group_norm_backward, group_norm_forward
 from kernels.matmul import matmul
 from kernels.norm import (
     batch_norm_apply,
@@ -36,6 +38,7 @@ from kernels.norm import (
 )
 from kernels.parallel import get_num_threads, set_num_threads
 from kernels.pool import (
+    adaptive_max_pool2d_forward,
     avg_pool2d_forward,
     avg_pool2d_grad_input,
     gather_planes,
@@ -43,15 +46,18 @@ from kernels.pool import (
     scatter_add_planes,
 )
 from kernels.prepared import Prepared
+from kernels.rows import scatter_add_rows
 
 __all__ = [
     "Finish",
     "Prepared",
     "accumulate",
     "adam_update",
+    "adaptive_max_pool2d_forward",
     "add",
     "avg_pool2d_forward",
     "avg_pool2d_grad_input",
+    "axis_map",
     "batch_norm_apply",
     "batch_norm_backward",
     "batch_norm_forward",
@@ -67,12 +73,15 @@ __all__ = [
     "empty_nhwc",
     "gather_planes",
     "get_num_threads",
+    "group_norm_backward",
+    "group_norm_forward",
     "mask_scale",
     "matmul",
     "max_pool2d_forward",
     "registered",
     "relu_forward",
     "scatter_add_planes",
+    "scatter_add_rows",
     "set_num_threads",
     "set_winograd",
     "sgd_update",

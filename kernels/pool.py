@@ -1,6 +1,7 @@
 """Pooling over windows of images (N, C, H, W).
 
     max_pool2d_forward      out = the maximum of each window, and its place in the flattened image
+    adaptive_max_pool2d_forward     the same for an even partition of the image into cells
     gather_planes           out[n, c, i, j] = x[n, c] at places[n, c, i, j] of the flattened image
     scatter_add_planes      its transpose: zeros, x[n, c, i, j] added at places[n, c, i, j]
     avg_pool2d_forward      out = the sum of each window / its divisor
@@ -22,7 +23,7 @@ layers` compares. Share of PyTorch's channels-last time at (128, 16, 32, 32) / (
 one thread: max 1.3 / 1.1, scatter_add 1.3 / 0.9, average 0.8 / 1.0, its transpose 0.7 / 0.6.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,84 +38,12 @@ from kernels.pool_loops import (
     max_forward,
     scatter_add,
 )
+from kernels.pool_windows import Pair, cells, taps, windows
 
 Array = NDArray[Any]
-Pair = tuple[int, int]
 
 ONE_THREAD = 1 << 14
 """Arrays of fewer elements are not split over threads."""
-
-
-# ------------------------------------------------------------------------------------------ windows
-
-
-def output_size(
-    size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool
-) -> int:
-    """Number of windows along an axis."""
-    room = size + 2 * padding - dilation * (kernel - 1) - 1
-    if not ceil_mode:
-        return room // stride + 1
-    windows = -(-room // stride) + 1
-    # the last window must start inside the image or the left padding
-    return windows - 1 if (windows - 1) * stride >= size + padding else windows
-
-
-def windows(
-    op: str,
-    shape: Sequence[int],
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    ceil_mode: bool,
-    count_include_pad: bool = True,
-) -> list[Array]:
-    """A table for the rows and one for the columns, int64 (3, number of windows along the axis):
-
-    the first pixel of each window inside the image, one past the last, and how many pixels count in
-    an average. Raises ValueError for impossible arguments and for windows without a pixel.
-    """
-    if len(shape) != 4:
-        raise ValueError(f"{op}: needs images (N, C, H, W), got shape {tuple(shape)}")
-    for name, pair, least in (
-        ("kernel_size", kernel_size, 1),
-        ("stride", stride, 1),
-        ("padding", padding, 0),
-        ("dilation", dilation, 1),
-    ):
-        if len(pair) != 2 or min(pair) < least:
-            raise ValueError(f"{op}: {name} must be two integers of at least {least}, got {pair}")
-    tables = []
-    for size, k, s, p, d in zip(shape[2:], kernel_size, stride, padding, dilation, strict=True):
-        count = output_size(size, k, s, p, d, ceil_mode)
-        start = np.arange(max(count, 0), dtype=np.int64) * s - p
-        end = start + d * (k - 1) + 1
-        first = np.where(start < 0, start + -(start // d) * d, start)  # the first step inside
-        last = np.minimum(end, size)
-        if count < 1 or (first >= last).any():
-            raise ValueError(
-                f"{op}: windows of {kernel_size} pixels (stride {stride}, padding {padding}, "
-                f"dilation {dilation}) do not fit images of shape {tuple(shape)}"
-            )
-        number = np.minimum(end, size + p) - start if count_include_pad else last - first
-        tables.append(np.stack([first, last, number]))
-    return tables
-
-
-def _taps(
-    tables: Sequence[Array], kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
-) -> Iterator[tuple[list[Array], list[Array]]]:
-    """For each pixel of the window, in order: the outputs (rows, columns) that have it inside the
-    image, and where it lies there."""
-    for tap in np.ndindex(*kernel_size):
-        outputs, pixels = [], []
-        for table, t, s, p, d in zip(tables, tap, stride, padding, dilation, strict=True):
-            position = np.arange(table.shape[1]) * s - p + t * d
-            inside = np.flatnonzero((position >= table[0]) & (position < table[1]))
-            outputs.append(inside)
-            pixels.append(position[inside])
-        yield outputs, pixels
 
 
 def _part(array: Array, place: Sequence[Array]) -> tuple[Any, ...]:
@@ -150,10 +79,25 @@ def max_pool2d_forward(
 ) -> tuple[Array, Array]:
     """(out, places), both (N, C, H', W'); places (int64) index the flattened H * W image.
 
-    Padding counts as minus infinity. Raises ValueError if the windows do not fit the images.
+    Padding counts as minus infinity, and so does a window that steps over the whole image (its
+    place is one of the first row or column). Raises ValueError if the windows do not fit the
+    images.
     """
     geometry = (kernel_size, stride, padding, dilation)
-    rows, columns = windows("max_pool2d_forward", x.shape, *geometry, ceil_mode)
+    tables = windows("max_pool2d_forward", x.shape, *geometry, ceil_mode, may_miss=True)
+    return _maxima(x, tables, dilation)
+
+
+def adaptive_max_pool2d_forward(x: Array, output_size: Pair) -> tuple[Array, Array]:
+    """(out, places) of the maxima of `output_size` = (H', W') cells of each image, see `cells`.
+
+    Places as of `max_pool2d_forward`. Raises ValueError if there is nothing to divide.
+    """
+    return _maxima(x, cells("adaptive_max_pool2d_forward", x.shape, output_size), (1, 1))
+
+
+def _maxima(x: Array, tables: Sequence[Array], dilation: Pair) -> tuple[Array, Array]:
+    rows, columns = tables
     n, c, height, width = x.shape
     out_size = (rows.shape[1], columns.shape[1])
     out, places = empty_nhwc(n, c, *out_size, x.dtype), empty_nhwc(n, c, *out_size, np.int64)
@@ -165,7 +109,7 @@ def max_pool2d_forward(
     floating = np.issubdtype(x.dtype, np.floating)
     out.fill(-np.inf if floating else np.iinfo(x.dtype).min)
     places[...] = rows[0][:, None] * width + columns[0]
-    for outputs, pixels in _taps((rows, columns), *geometry):
+    for outputs, pixels in taps(tables, dilation):
         values, part = x[_part(x, pixels)], _part(out, outputs)
         wins = (values > out[part]) | (values != values)
         here = pixels[0][:, None] * width + pixels[1]
@@ -269,7 +213,7 @@ def avg_pool2d_forward(
         launch(average_forward, (x, out, rows, columns, *sizes), tasks=_tasks(x.size))
         return out
     out.fill(0)
-    for outputs, pixels in _taps((rows, columns), *geometry):
+    for outputs, pixels in taps((rows, columns), (1, 1)):
         out[_part(out, outputs)] += x[_part(x, pixels)]
     out /= _divisors(rows, columns, divisor, x.dtype)
     return out
@@ -306,7 +250,7 @@ def avg_pool2d_grad_input(
         return out
     out.fill(0)
     shares = grad_out / _divisors(rows, columns, divisor, grad_out.dtype)
-    for outputs, pixels in _taps((rows, columns), *geometry):
+    for outputs, pixels in taps((rows, columns), (1, 1)):
         out[_part(out, pixels)] += shares[_part(shares, outputs)]
     return out
 

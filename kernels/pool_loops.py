@@ -1,7 +1,7 @@
 """The loops of kernels/pool.py.
 
 Memory is channels last. Outputs of one pixel are C neighbours, so every inner loop runs over
-channels and vectorises. `rows` and `columns` are the tables that `pool.windows` makes, an entry
+channels and vectorises. `rows` and `columns` are the tables that `pool_windows.py` makes, an entry
 for each output row or column: first pixel inside the image, one past the last, and number of
 pixels that count.
 """

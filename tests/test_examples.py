@@ -39,3 +39,10 @@ def test_backprop_by_hand_agrees() -> None:
 def test_mlp_separates_the_moons() -> None:
     found = re.findall(r"accuracy ([\d.]+)%", run("mlp.py"))
     assert float(found[-1]) > 97
+
+
+def test_transformer_sorts_new_sequences() -> None:
+    out = run("sort_transformer.py")
+    found = re.search(r"sorted without a mistake: ([\d.]+)%", out)
+    assert found is not None
+    assert float(found[1]) > 90

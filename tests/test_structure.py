@@ -9,7 +9,13 @@ ROOT = Path(__file__).parent.parent
 CORE = {
     "deferred",
     "tensor",
+    "tensor_elementwise",
+    "tensor_dtype",
+    "tensor_in_place",
     "tensor_methods",
+    "tensor_shape",
+    "hooks",
+    "observe",
     "function",
     "engine",
     "gradcheck",

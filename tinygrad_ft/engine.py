@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import kernels
+from tinygrad_ft import observe
 from tinygrad_ft.function import Edge, Function
 from tinygrad_ft.grad_mode import GradMode, no_grad
 from tinygrad_ft.ops._operands import add_arrays
@@ -78,12 +79,15 @@ def backward(
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> None:
-    """Add the gradient of `tensors` to `.grad` of every leaf they depend on.
+    """Add the gradient of `tensors` to `.grad` of every leaf they depend on, and of every result
+    on the way that retains its gradient.
 
     `grad_tensors` are the weights of the outputs (1 for a scalar). What the graph keeps is freed as
     the walk passes unless `retain_graph` (default: `create_graph`). With `create_graph` the
     gradients are themselves recorded. If an error is raised no `.grad` has been touched.
     """
+    if observe.current is not None:
+        observe.current.begins_backward(tensors, grad_tensors)
     roots = _roots(tensors, grad_tensors, "backward")
     retain = create_graph if retain_graph is None else retain_graph
     for leaf, gradient in _walk(roots, None, create_graph, retain).values():
@@ -106,6 +110,7 @@ def grad(
     roots = _roots(outputs, grad_outputs, "grad")
     targets = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     for i, target in enumerate(targets):
+        _expect_tensor(target, f"grad: input {i}")
         if not target.requires_grad:
             raise RuntimeError(f"grad: input {i}, of shape {target.shape}, does not require grad")
     wanted = _Wanted(targets, roots)
@@ -141,7 +146,8 @@ def _roots(
     if len(weights) != len(tensors):
         raise ValueError(f"{op}: {len(tensors)} outputs but {len(weights)} gradients for them")
     roots = []
-    for tensor, weight in zip(tensors, weights, strict=True):
+    for i, (tensor, weight) in enumerate(zip(tensors, weights, strict=True)):
+        _expect_tensor(tensor, f"{op}: output {i}")
         if not tensor.requires_grad:
             raise RuntimeError(
                 f"{op}: the output of shape {tensor.shape} does not depend on anything that "
@@ -166,13 +172,19 @@ def _roots(
     return roots
 
 
+def _expect_tensor(value: Any, what: str) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{what} must be a Tensor, not {type(value).__name__}")
+
+
 def _walk(
     roots: Sequence[tuple[Tensor, Tensor]],
     wanted: _Wanted | None,
     create_graph: bool,
     retain_graph: bool,
 ) -> _Leaves:
-    """Send gradients from the roots down, and give those that arrive at leaves.
+    """Send gradients from the roots down, and give those that arrive at leaves, and those of
+    results that retain theirs.
 
     `wanted` limits the walk, and is given the gradients of results on the way.
     """
@@ -204,6 +216,10 @@ def _walk(
         while heap:
             _, node = heapq.heappop(heap)
             grads = [None if slot is None else slot.value for slot in pending.pop(node)]
+            if node.watched is not None:
+                retained = _show(node, grads)
+                if wanted is None:
+                    leaves.update({id(t): (t, _Gradient(value)) for t, value in retained})
             if wanted is not None:
                 for output in wanted.outputs.get(node, ()):
                     found = grads[output]
@@ -211,12 +227,36 @@ def _walk(
                         wanted.found[node, output] = found
                 if node not in wanted.nodes:
                     continue
-            for edge, grad_in in zip(node.edges, _run(node, grads, wanted), strict=True):
+            results = _run(node, grads, wanted)
+            if observe.current is not None:
+                observe.current.ran_backward(node, grads, results)
+            for edge, grad_in in zip(node.edges, results, strict=True):
                 if grad_in is not None and edge.target is not None:
                     send(edge.target, edge.output, grad_in)
             if not retain_graph:
                 node.release()
+        for leaf, gradient in leaves.values():
+            watched = getattr(leaf, "_watched", None)
+            if watched is not None:
+                # a hook may keep what it sees, so its memory is not ours any more
+                gradient.value, gradient.owned = watched.show(gradient.value), False
     return leaves
+
+
+def _show(node: Function, grads: list[Tensor | None]) -> list[tuple[Tensor, Tensor]]:
+    """Show the gradients of a node's outputs to the hooks, which may replace them.
+
+    Gives the outputs that are to retain their gradients, with these.
+    """
+    retained = []
+    for output, watched in (node.watched or {}).items():
+        gradient = grads[output]
+        if gradient is not None:
+            grads[output] = gradient = watched.show(gradient)
+            tensor = watched.retained() if watched.retained is not None else None
+            if tensor is not None:
+                retained.append((tensor, gradient))
+    return retained
 
 
 def _run(

@@ -36,12 +36,16 @@ holds its output tensor, so a graph is freed by reference counting alone.
 from __future__ import annotations
 
 import itertools
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from tinygrad_ft import observe
 from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_ft.hooks import Watched
 
 _creation_counter = itertools.count()
 _ARRAYS = (np.ndarray, Tensor)
@@ -80,6 +84,8 @@ class Function:
     order: int = -1
     edges: tuple[Edge, ...] = ()
     output_specs: tuple[tuple[tuple[int, ...], np.dtype], ...] = ()
+    #: for outputs with hooks, what watches their gradients
+    watched: dict[int, Watched] | None = None
 
     _inputs: tuple[Tensor | None, ...] = ()
     _saved: dict[str, Any]
@@ -110,16 +116,18 @@ class Function:
     def apply(cls, *inputs: Tensor | None, **params: Any) -> Any:
         """Run the op on tensors (None for an absent one); record it if a gradient may be asked."""
         node = cls()
-        if is_grad_enabled():
-            node.needs_input_grad = tuple([t is not None and t._requires_grad for t in inputs])
-            node._recorded = True in node.needs_input_grad
-        else:
-            node.needs_input_grad = (False,) * len(inputs)
+        try:
+            needs = tuple([t is not None and t._requires_grad for t in inputs])
+            data = [None if t is None else t._data for t in inputs]
+        except AttributeError:
+            raise node._input_error(inputs) from None
+        node.needs_input_grad = needs if is_grad_enabled() else (False,) * len(inputs)
+        node._recorded = True in node.needs_input_grad
         node._inputs = inputs
         node._saved = {}
         # infinities and NaN are results, not warnings
         with np.errstate(all="ignore"):
-            result = node.forward(*[None if t is None else t._data for t in inputs], **params)
+            result = node.forward(*data, **params)
         node._inputs = ()
         arrays = result if isinstance(result, tuple) else (result,)
         outputs = tuple([Tensor._wrap(a) for a in arrays])
@@ -128,7 +136,18 @@ class Function:
                 out._version = inputs[0]._version
         if node._recorded:
             node._record(inputs, outputs)
+        if observe.current is not None:
+            observe.current.ran(node, inputs, params, outputs)
         return outputs if isinstance(result, tuple) else outputs[0]
+
+    def _input_error(self, inputs: tuple[Any, ...]) -> TypeError:
+        """For a call with something that is no tensor."""
+        kinds = [(i, type(t).__name__) for i, t in enumerate(inputs) if not isinstance(t, Tensor)]
+        strange = next((i, kind) for i, kind in kinds if inputs[i] is not None)
+        return TypeError(
+            f"{self.name}: input {strange[0]} must be a Tensor, not {strange[1]}; make one with "
+            "tensor()"
+        )
 
     def _record(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]) -> None:
         for key, value in self.__dict__.items():

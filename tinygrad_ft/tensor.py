@@ -1,22 +1,28 @@
 """`Tensor`: an ndarray that remembers where it came from.
 
-What a tensor is lies here; the methods that compute are in `tensor_methods.py`.
+What a tensor is lies here. The methods that compute are in `tensor_elementwise.py`,
+`tensor_methods.py` and, for shapes and indexing, `tensor_shape.py`; changes in place in
+`tensor_in_place.py`; dtypes in `tensor_dtype.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 from weakref import ref
 
 import numpy as np
 
-from tinygrad_ft.grad_mode import is_grad_enabled
+from tinygrad_ft.tensor_dtype import DtypeMethods
+from tinygrad_ft.tensor_elementwise import ElementwiseMethods
+from tinygrad_ft.tensor_in_place import InPlaceMethods
 from tinygrad_ft.tensor_methods import TensorMethods
+from tinygrad_ft.tensor_shape import ShapeMethods
 
 if TYPE_CHECKING:
     from tinygrad_ft.deferred import Deferred
     from tinygrad_ft.function import Function
+    from tinygrad_ft.hooks import Handle, Hook, Watched
 
 Scalar = bool | int | float
 TensorLike = Union["Tensor", np.ndarray, Scalar]
@@ -51,14 +57,26 @@ class VersionCounter:
         self.count += 1
 
 
-class Tensor(TensorMethods):
+class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, DtypeMethods):
     """An n-dimensional array with a gradient.
 
     `data` is the ndarray, `grad` the accumulated gradient (a Tensor or None), `requires_grad` says
     whether operations on it are recorded. Created by `tinygrad_ft.tensor` and friends.
     """
 
-    __slots__ = ("__weakref__", "_data", "_index", "_node", "_requires_grad", "_version", "grad")
+    __slots__ = (
+        "__weakref__",
+        "_data",
+        "_index",
+        "_node",
+        "_requires_grad",
+        "_version",
+        "_watched",
+        "grad",
+    )
+    # set by the first hook of a leaf, not before: tensors are made often, hooks seldom
+    _watched: Watched
+
     # NumPy leaves `ndarray + Tensor` to Tensor.__radd__
     __array_ufunc__ = None
 
@@ -140,9 +158,20 @@ class Tensor(TensorMethods):
     def dim(self) -> int:
         return self._data.ndim
 
+    def ndimension(self) -> int:
+        return self._data.ndim
+
     def numel(self) -> int:
         """The number of elements."""
         return int(self._data.size)
+
+    def nelement(self) -> int:
+        """Another name of `numel`."""
+        return self.numel()
+
+    def is_contiguous(self) -> Bool:
+        """Whether the elements lie in memory in row-major order."""
+        return self._data.flags.c_contiguous
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -231,102 +260,30 @@ class Tensor(TensorMethods):
 
         backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
 
-    # ---- in place --------------------------------------------------------------------------------
+    def retain_grad(self) -> None:
+        """Let `backward()` add to `.grad` of this result of an op as it does for a leaf."""
+        from tinygrad_ft.hooks import retain_grad
 
-    def write(self, op: str = "write", source: TensorLike = 0) -> np.ndarray:
-        """The array, to be changed in place by `op`; counted, so that a stale gradient raises.
+        retain_grad(self)
 
-        Raises RuntimeError if recording is on and the tensor, or the `source` that is written into
-        it, requires grad: the change would be missing from the graph.
+    @property
+    def retains_grad(self) -> Bool:
+        """Whether `retain_grad` was called on this result of an op."""
+        from tinygrad_ft.hooks import retains_grad
+
+        return retains_grad(self)
+
+    def register_hook(self, hook: Hook) -> Handle:
+        """Call `hook(gradient)` each time a backward has this tensor's whole gradient.
+
+        What it returns replaces the gradient, unless it is None. The gradient itself must not be
+        changed in place. `remove()` of the handle ends it. Copies and pickles have no hooks.
         """
-        if is_grad_enabled():
-            for tensor in (self, source):
-                if isinstance(tensor, Tensor) and tensor._requires_grad:
-                    raise RuntimeError(
-                        f"{op}: in-place change of a tensor of shape {self.shape}, in which a "
-                        f"tensor that requires grad (shape {tensor.shape}) takes part; use the "
-                        "out-of-place operation, or no_grad() if it belongs outside the graph"
-                    )
-        self._version.change()
-        return self._data
+        from tinygrad_ft.hooks import register_hook
 
-    def _update(self, op: str, ufunc: Callable[..., Any], other: TensorLike) -> Tensor:
-        """self = ufunc(self, other) in the memory of self."""
-        # a Python number stays one: it takes the dtype of the array
-        source = other if isinstance(other, bool | int | float) else self._fitting(op, other)
-        array = self.write(op, other)
-        try:
-            with np.errstate(all="ignore"):
-                ufunc(array, source, out=array, casting="same_kind")
-        except TypeError:
-            kind = getattr(source, "dtype", type(source).__name__)
-            raise TypeError(
-                f"{op}: a tensor of {self.dtype} cannot hold the result of {kind}"
-            ) from None
-        return self
+        return register_hook(self, hook)
 
-    def _fitting(self, op: str, source: TensorLike) -> np.ndarray:
-        """The array behind `source`, if it broadcasts to the shape of self."""
-        array = ops.raw(source)
-        try:
-            fits = np.broadcast_shapes(self.shape, array.shape) == self.shape
-        except ValueError:
-            fits = False
-        if not fits:
-            raise ValueError(f"{op}: shape {array.shape} does not fit into shape {self.shape}")
-        return array
-
-    def copy_(self, other: TensorLike) -> Tensor:
-        source = self._fitting("copy_", other)
-        self.write("copy_", other)[...] = source
-        return self
-
-    def fill_(self, value: Scalar) -> Tensor:
-        self.write("fill_")[...] = value
-        return self
-
-    def zero_(self) -> Tensor:
-        self.write("zero_")[...] = 0
-        return self
-
-    def add_(self, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
-        return self._update("add_", np.add, other if alpha == 1 else other * alpha)
-
-    def sub_(self, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
-        return self._update("sub_", np.subtract, other if alpha == 1 else other * alpha)
-
-    def mul_(self, other: TensorLike) -> Tensor:
-        return self._update("mul_", np.multiply, other)
-
-    def div_(self, other: TensorLike) -> Tensor:
-        return self._update("div_", np.divide, other)
-
-    # `w -= lr * w.grad` changes w itself
-    __iadd__ = add_
-    __isub__ = sub_
-    __imul__ = mul_
-    __itruediv__ = div_
-
-    def __setitem__(self, index: Any, value: TensorLike) -> None:
-        self.write("__setitem__", value)[ops.raw_index(index)] = ops.raw(value)
-
-    # ---- dtype and copies ------------------------------------------------------------------------
-
-    def to(self, dtype: Any) -> Tensor:
-        """The values as another NumPy dtype."""
-        return ops.to(self, dtype)
-
-    def float(self) -> Tensor:
-        return ops.to(self, np.float32)
-
-    def double(self) -> Tensor:
-        return ops.to(self, np.float64)
-
-    def long(self) -> Tensor:
-        return ops.to(self, np.int64)
-
-    def bool(self) -> Tensor:
-        return ops.to(self, np.bool_)
+    # ---- copies --------------------------------------------------------------------------------
 
     def clone(self) -> Tensor:
         return ops.clone(self)
@@ -376,7 +333,15 @@ def _as_array(data: Any, dtype: Any = None) -> np.ndarray:
     return array
 
 
-from tinygrad_ft import ops, tensor_methods  # noqa: E402
+from tinygrad_ft import (  # noqa: E402
+    ops,
+    tensor_dtype,
+    tensor_elementwise,
+    tensor_in_place,
+    tensor_methods,
+    tensor_shape,
+)
 
 # the ops need Tensor to exist first, and the methods of Tensor need the ops
-tensor_methods.ops = ops
+tensor_methods.ops = tensor_elementwise.ops = tensor_shape.ops = ops
+tensor_in_place.ops = tensor_dtype.ops = ops

@@ -1,11 +1,10 @@
-"""The methods of Tensor that compute: PyTorch's names, each one line that calls the op in `ops`."""
+"""The methods of Tensor that reduce, sort or multiply, each one line that calls an op of `ops`."""
 
 # `self` is a Tensor, which mypy cannot know of a class that Tensor is derived from
 # mypy: disable-error-code="arg-type"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -24,129 +23,7 @@ class TensorMethods:
 
     __slots__ = ()
 
-    # ---- arithmetic ------------------------------------------------------------------------------
-
-    def add(self, other: TensorLike) -> Tensor:
-        return ops.add(self, other)
-
-    def sub(self, other: TensorLike) -> Tensor:
-        return ops.sub(self, other)
-
-    def mul(self, other: TensorLike) -> Tensor:
-        return ops.mul(self, other)
-
-    def div(self, other: TensorLike) -> Tensor:
-        return ops.div(self, other)
-
-    def pow(self, exponent: TensorLike) -> Tensor:
-        return ops.pow(self, exponent)
-
-    def matmul(self, other: TensorLike) -> Tensor:
-        return ops.matmul(self, other)
-
-    def neg(self) -> Tensor:
-        return ops.neg(self)
-
-    def abs(self) -> Tensor:
-        return ops.abs(self)
-
-    __add__, __sub__, __mul__, __truediv__ = add, sub, mul, div
-    __pow__, __matmul__, __neg__, __abs__ = pow, matmul, neg, abs
-
-    def __radd__(self, other: TensorLike) -> Tensor:
-        return ops.add(other, self)
-
-    def __rsub__(self, other: TensorLike) -> Tensor:
-        return ops.sub(other, self)
-
-    def __rmul__(self, other: TensorLike) -> Tensor:
-        return ops.mul(other, self)
-
-    def __rtruediv__(self, other: TensorLike) -> Tensor:
-        return ops.div(other, self)
-
-    def __rpow__(self, base: TensorLike) -> Tensor:
-        return ops.pow(base, self)
-
-    def __rmatmul__(self, other: TensorLike) -> Tensor:
-        return ops.matmul(other, self)
-
-    def exp(self) -> Tensor:
-        return ops.exp(self)
-
-    def log(self) -> Tensor:
-        return ops.log(self)
-
-    def sqrt(self) -> Tensor:
-        return ops.sqrt(self)
-
-    def square(self) -> Tensor:
-        return ops.mul(self, self)
-
-    def sin(self) -> Tensor:
-        return ops.sin(self)
-
-    def cos(self) -> Tensor:
-        return ops.cos(self)
-
-    def sigmoid(self) -> Tensor:
-        return ops.sigmoid(self)
-
-    def tanh(self) -> Tensor:
-        return ops.tanh(self)
-
-    def relu(self) -> Tensor:
-        return ops.relu(self)
-
-    def maximum(self, other: TensorLike) -> Tensor:
-        return ops.maximum(self, other)
-
-    def minimum(self, other: TensorLike) -> Tensor:
-        return ops.minimum(self, other)
-
-    def clamp(self, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
-        return ops.clamp(self, min, max)
-
-    def where(self, condition: TensorLike, other: TensorLike) -> Tensor:
-        return ops.where(condition, self, other)
-
-    def masked_fill(self, mask: TensorLike, value: Scalar) -> Tensor:
-        return ops.where(mask, value, self)
-
-    # ---- comparisons: boolean, without gradient --------------------------------------------------
-
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.compare(np.equal, self, other)
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.compare(np.not_equal, self, other)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return ops.compare(np.less, self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return ops.compare(np.less_equal, self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return ops.compare(np.greater, self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return ops.compare(np.greater_equal, self, other)
-
-    def __and__(self, other: Any) -> Tensor:
-        return ops.compare(np.bitwise_and, self, other)
-
-    def __or__(self, other: Any) -> Tensor:
-        return ops.compare(np.bitwise_or, self, other)
-
-    def __invert__(self) -> Tensor:
-        return ops.invert(self)
-
-    def isnan(self) -> Tensor:
-        return ops.isnan(self)
-
-    def isfinite(self) -> Tensor:
-        return ops.isfinite(self)
+    # ---- reductions ------------------------------------------------------------------------------
 
     def all(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         return ops.all(self, dim, keepdim)
@@ -154,19 +31,52 @@ class TensorMethods:
     def any(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         return ops.any(self, dim, keepdim)
 
-    # ---- reductions ------------------------------------------------------------------------------
+    def sum(self, dim: Dims = None, keepdim: Bool = False, *, dtype: Any = None) -> Tensor:
+        return ops.sum(self, dim, keepdim, dtype=dtype)
 
-    def sum(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
-        return ops.sum(self, dim, keepdim)
+    def mean(self, dim: Dims = None, keepdim: Bool = False, *, dtype: Any = None) -> Tensor:
+        return ops.mean(self, dim, keepdim, dtype=dtype)
 
-    def mean(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
-        return ops.mean(self, dim, keepdim)
+    def prod(self, dim: int | None = None, keepdim: Bool = False, *, dtype: Any = None) -> Tensor:
+        return ops.prod(self, dim, keepdim, dtype=dtype)
 
-    def var(self, dim: Dims = None, *, correction: int = 1, keepdim: Bool = False) -> Tensor:
-        return ops.var(self, dim, correction=correction, keepdim=keepdim)
+    def var(
+        self,
+        dim: Dims = None,
+        unbiased: Bool | None = None,
+        keepdim: Bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Tensor:
+        return ops.var(self, dim, unbiased, keepdim, correction=correction)
 
-    def std(self, dim: Dims = None, *, correction: int = 1, keepdim: Bool = False) -> Tensor:
-        return ops.std(self, dim, correction=correction, keepdim=keepdim)
+    def std(
+        self,
+        dim: Dims = None,
+        unbiased: Bool | None = None,
+        keepdim: Bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Tensor:
+        return ops.std(self, dim, unbiased, keepdim, correction=correction)
+
+    def norm(
+        self,
+        p: float | str | None = "fro",
+        dim: Dims = None,
+        keepdim: Bool = False,
+        dtype: Any = None,
+    ) -> Tensor:
+        return ops.norm(self, p, dim, keepdim, dtype)
+
+    def logsumexp(self, dim: Dims, keepdim: Bool = False) -> Tensor:
+        return ops.logsumexp(self, dim, keepdim)
+
+    def trace(self) -> Tensor:
+        return ops.trace(self)
+
+    def count_nonzero(self, dim: Dims = None) -> Tensor:
+        return ops.count_nonzero(self, dim)
 
     def amax(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         return ops.amax(self, dim, keepdim)
@@ -174,11 +84,26 @@ class TensorMethods:
     def amin(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         return ops.amin(self, dim, keepdim)
 
-    def max(self, dim: int | None = None, keepdim: Bool = False) -> Any:
-        return ops.max(self, dim, keepdim)
+    def max(
+        self,
+        dim: int | Tensor | np.ndarray | None = None,
+        keepdim: Bool = False,
+        *,
+        other: TensorLike | None = None,
+    ) -> Any:
+        return ops.max(self, dim, keepdim, other=other)
 
-    def min(self, dim: int | None = None, keepdim: Bool = False) -> Any:
-        return ops.min(self, dim, keepdim)
+    def min(
+        self,
+        dim: int | Tensor | np.ndarray | None = None,
+        keepdim: Bool = False,
+        *,
+        other: TensorLike | None = None,
+    ) -> Any:
+        return ops.min(self, dim, keepdim, other=other)
+
+    def median(self, dim: int | None = None, keepdim: Bool = False) -> Any:
+        return ops.median(self, dim, keepdim)
 
     def argmax(self, dim: int | None = None, keepdim: Bool = False) -> Tensor:
         return ops.argmax(self, dim, keepdim)
@@ -186,55 +111,66 @@ class TensorMethods:
     def argmin(self, dim: int | None = None, keepdim: Bool = False) -> Tensor:
         return ops.argmin(self, dim, keepdim)
 
-    def softmax(self, dim: int) -> Tensor:
-        return ops.softmax(self, dim)
+    # ---- along one dimension ---------------------------------------------------------------------
 
-    def log_softmax(self, dim: int) -> Tensor:
-        return ops.log_softmax(self, dim)
+    def softmax(self, dim: int, dtype: Any = None) -> Tensor:
+        return ops.softmax(self, dim, dtype)
 
-    def logsumexp(self, dim: Dims, keepdim: Bool = False) -> Tensor:
-        return ops.logsumexp(self, dim, keepdim)
+    def log_softmax(self, dim: int, dtype: Any = None) -> Tensor:
+        return ops.log_softmax(self, dim, dtype)
 
-    # ---- shape and indexing ----------------------------------------------------------------------
+    def cumsum(self, dim: int, *, dtype: Any = None) -> Tensor:
+        return ops.cumsum(self, dim, dtype=dtype)
 
-    def __getitem__(self, index: Any) -> Tensor:
-        return ops.getitem(self, index)
+    def cumprod(self, dim: int, *, dtype: Any = None) -> Tensor:
+        return ops.cumprod(self, dim, dtype=dtype)
 
-    @property
-    def T(self) -> Tensor:
-        """The transpose of a matrix."""
-        return ops.t(self)
+    def sort(self, dim: int = -1, descending: Bool = False, *, stable: Bool = False) -> Any:
+        return ops.sort(self, dim, descending, stable=stable)
 
-    def t(self) -> Tensor:
-        return ops.t(self)
+    def argsort(self, dim: int = -1, descending: Bool = False, *, stable: Bool = False) -> Tensor:
+        return ops.argsort(self, dim, descending, stable=stable)
 
-    def reshape(self, *shape: Any) -> Tensor:
-        return ops.reshape(self, variadic(shape))
+    def topk(self, k: int, dim: int = -1, largest: Bool = True, sorted: Bool = True) -> Any:
+        return ops.topk(self, k, dim, largest, sorted)
 
-    def view(self, *shape: Any) -> Tensor:
-        """`reshape` that raises if it would have to copy."""
-        return ops.view(self, variadic(shape))
+    # ---- products of matrices --------------------------------------------------------------------
 
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        return ops.flatten(self, start_dim, end_dim)
+    def matmul(self, other: TensorLike) -> Tensor:
+        return ops.matmul(self, other)
 
-    def permute(self, *dims: Any) -> Tensor:
-        return ops.permute(self, variadic(dims))
+    __matmul__ = matmul
 
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
-        return ops.transpose(self, dim0, dim1)
+    def __rmatmul__(self, other: TensorLike) -> Tensor:
+        return ops.matmul(other, self)
 
-    def expand(self, *sizes: Any) -> Tensor:
-        return ops.expand(self, variadic(sizes))
+    def mm(self, mat2: TensorLike) -> Tensor:
+        return ops.mm(self, mat2)
 
-    def broadcast_to(self, size: Sequence[int]) -> Tensor:
-        return ops.broadcast_to(self, size)
+    def mv(self, vec: TensorLike) -> Tensor:
+        return ops.mv(self, vec)
 
-    def squeeze(self, dim: Dims = None) -> Tensor:
-        return ops.squeeze(self, dim)
+    def bmm(self, mat2: TensorLike) -> Tensor:
+        return ops.bmm(self, mat2)
 
-    def unsqueeze(self, dim: int) -> Tensor:
-        return ops.unsqueeze(self, dim)
+    def dot(self, other: TensorLike) -> Tensor:
+        return ops.dot(self, other)
+
+    def outer(self, vec2: TensorLike) -> Tensor:
+        return ops.outer(self, vec2)
+
+    def kron(self, other: TensorLike) -> Tensor:
+        return ops.kron(self, other)
+
+    def addmm(
+        self, mat1: TensorLike, mat2: TensorLike, *, beta: Scalar = 1, alpha: Scalar = 1
+    ) -> Tensor:
+        return ops.addmm(self, mat1, mat2, beta=beta, alpha=alpha)
+
+    def baddbmm(
+        self, batch1: TensorLike, batch2: TensorLike, *, beta: Scalar = 1, alpha: Scalar = 1
+    ) -> Tensor:
+        return ops.baddbmm(self, batch1, batch2, beta=beta, alpha=alpha)
 
 
 def variadic(args: tuple[Any, ...]) -> tuple[int, ...]:

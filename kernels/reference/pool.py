@@ -1,5 +1,6 @@
 """Pooling, straight from the definition: every window is visited pixel by pixel."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -60,19 +61,39 @@ def max_pool2d_forward(
 ) -> tuple[Array, Array]:
     """The maximum of each window; the first one, but the last NaN if there is any."""
     height, width, windows = _windows(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    out = np.empty((*x.shape[:2], height, width), x.dtype)
-    places = np.empty(out.shape, np.int64)
+    out = np.zeros((*x.shape[:2], height, width), x.dtype)
+    if np.issubdtype(x.dtype, np.floating):
+        out.fill(-np.inf)
+    places = np.zeros(out.shape, np.int64)
     for i, j, pixels in windows:
-        inside = [pixel for pixel in pixels if _inside(pixel, x.shape)]
+        _maximum(x, [p for p in pixels if _inside(p, x.shape)], out[..., i, j], places[..., i, j])
+    return out, places
+
+
+def adaptive_max_pool2d_forward(x: Array, output_size: Pair) -> tuple[Array, Array]:
+    """The maximum of each cell of an even partition, as of each window."""
+    out = np.empty((*x.shape[:2], *output_size), x.dtype)
+    places = np.empty(out.shape, np.int64)
+    (height, width), (rows, columns) = x.shape[2:], output_size
+    for i, j in np.ndindex(*output_size):
+        down = range(math.floor(i * height / rows), math.ceil((i + 1) * height / rows))
+        right = range(math.floor(j * width / columns), math.ceil((j + 1) * width / columns))
+        pixels = [(row, column) for row in down for column in right]
+        _maximum(x, pixels, out[..., i, j], places[..., i, j])
+    return out, places
+
+
+def _maximum(x: Array, inside: list[tuple[int, int]], out: Array, places: Array) -> None:
+    """One window of all images; without a pixel nothing is written."""
+    if inside:
         for n, c in np.ndindex(x.shape[:2]):
             best = inside[0]
             for pixel in inside[1:]:
                 value = x[n, c, pixel[0], pixel[1]]
                 if np.isnan(value) or value > x[n, c, best[0], best[1]]:
                     best = pixel
-            out[n, c, i, j] = x[n, c, best[0], best[1]]
-            places[n, c, i, j] = best[0] * x.shape[3] + best[1]
-    return out, places
+            out[n, c] = x[n, c, best[0], best[1]]
+            places[n, c] = best[0] * x.shape[3] + best[1]
 
 
 def gather_planes(x: Array, places: Array) -> Array:

@@ -37,6 +37,7 @@ def test_what_pretrain_leaves(tool, photos, tmp_path):
     # a machine that is slow, or compiles its kernels first, also tells of progress within an epoch
     lines = [line for line in said.out.splitlines() if " left, " not in line]
     assert lines[0].endswith(": 33 training, 3 validation, 18 test images of 3 classes")
+    assert lines.pop(1).startswith("memory: about ")
     assert [line.split(":")[0] for line in lines[1:4]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert all("images/s" in line and "accuracy" in line for line in lines[1:4])
     assert lines[4].startswith("test: accuracy ")
@@ -238,6 +239,73 @@ def test_overwrite(tool, photos, tmp_path):
     assert yaml.safe_load((out / "args.yaml").read_text())["epochs"] == 1
     assert (out / "notes.txt").read_text() == "mine"
     assert "--overwrite" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_recipe_with_everything(tool, task, pretrained, tmp_path):
+    """Every option reaches the run, and args.yaml."""
+    out = tmp_path / "r"
+    words = {
+        "--epochs": "6", "--batch-size": "4", "--accumulate": "2", "--layer-decay": "0.7",
+        "--mixup": "0.2", "--cutmix": "1", "--ema": "0.9", "--patience": "9", "--clip-grad": "1",
+        "--freeze": "backbone", "--unfreeze-every": "2", "--class-weights": "balanced",
+        "--label-smoothing": "0.1", "--feature-cache-mb": "7",
+    }  # fmt: skip
+    flat = [word for pair in words.items() for word in pair]
+    start = ["finetune", task, "--weights", pretrained / "best.safetensors", "--out", out]
+    said = tool(*start, *flat, "--freeze-norms")
+    assert said.code == 0, said
+    assert "frozen: stem, layer1, layer2, layer3; stem, layer1, layer2 from epoch 3; " in said.out
+    args = yaml.safe_load((out / "args.yaml").read_text(encoding="utf-8"))
+    for option, value in words.items():
+        assert str(args[option.removeprefix("--").replace("-", "_")]) in (value, f"{value}.0")
+    assert args["freeze_norms"] is True
+    with open(out / "summary.csv", newline="", encoding="utf-8") as file:
+        assert [row["frozen_stages"] for row in csv.DictReader(file)] == list("443322")
+    assert json.loads((out / "results.json").read_text())["epochs_trained"] == 6
+    said = tool(*start, *flat, "--resume")  # without --freeze-norms
+    assert said.code == 1
+    assert "cannot be resumed with other settings: freeze_norms was True, now False" in said.err
+
+
+def test_patience_ends_a_run(tool, task, pretrained, tmp_path):
+    out = tmp_path / "r"
+    start = ["finetune", task, "--weights", pretrained / "best.safetensors", "--out", out]
+    said = tool(*start, "--epochs", "40", "--patience", "2", "--lr", "1e-20")
+    assert said.code == 0
+    assert "ends here: no better epoch than 1 in 2" in said.out
+    results = json.loads((out / "results.json").read_text())
+    assert (results["best_epoch"], results["epochs_trained"]) == (1, 3)
+
+
+def test_a_run_that_does_not_fit_into_memory_does_not_start(tool, task, pretrained, tmp_path,
+                                                            monkeypatch):  # fmt: skip
+    out = tmp_path / "r"
+    start = ["finetune", task, "--weights", pretrained / "best.safetensors", "--out", out]
+    with monkeypatch.context() as patch:
+        patch.setattr("tinygrad_ft.train.run.available_memory", lambda: 90 << 20)
+        said = tool(*start, "--batch-size", "20000")
+    assert said.code == 1
+    assert "error: the run needs about " in said.err
+    assert "90 MB are free, and training takes the most" in said.err
+    assert "a smaller --batch-size, with --accumulate" in said.err
+    assert os.listdir(out) == [".lock"]
+    assert tool(*start, "--epochs", "1").code == 0
+
+
+def test_find_lr(tool, task, pretrained, tmp_path):
+    out = tmp_path / "r"
+    weights = pretrained / "best.safetensors"
+    start = ["finetune", task, "--weights", weights, "--batch-size", "8", "--out", out]
+    before = weights.read_bytes()
+    said = tool(*start, "--find-lr")
+    assert (said.code, said.err) == (0, "")
+    assert "the loss falls fastest at --lr " in said.out
+    assert sorted(os.listdir(out)) == ["find-lr.csv", "find-lr.png"]
+    assert weights.read_bytes() == before
+    assert tool(*start, "--find-lr", "--resume").code == 2
+    # the folder is still free for the run
+    assert tool(*start, "--epochs", "1").code == 0
+    assert tool(*start, "--find-lr").code == 0
 
 
 # ---- predict -------------------------------------------------------------------------------------

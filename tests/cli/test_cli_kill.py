@@ -1,7 +1,12 @@
-"""Killed at any moment and resumed, a run ends with the bits of an uninterrupted one."""
+"""Killed at any moment and resumed, a run ends with the bits of an uninterrupted one.
+
+With everything on that has a state: accumulation, mixing, the average of the weights, unfreezing,
+early stopping, the balanced order.
+"""
 
 from __future__ import annotations
 
+import csv
 import os
 import random
 import signal
@@ -11,32 +16,49 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_helpers import SMALL, coloured, environment, state
+from cli_helpers import coloured, environment, state
 
 from tinygrad_ft.cli.main import run
 from tinygrad_ft.io import RUN_FILES
 
 DRIVER = Path(__file__).with_name("saving_each_step.py")
-OPTIONS = [*SMALL, "--epochs", "6", "--optimizer", "adamw", "--lr", "0.01", "--quiet"]
-KILLS = 4
+OPTIONS = [
+    "--epochs", "5", "--batch-size", "4", "--accumulate", "2", "--optimizer", "adamw",
+    "--lr", "0.01", "--freeze", "3", "--unfreeze-every", "1", "--layer-decay", "0.8",
+    "--mixup", "0.2", "--cutmix", "1", "--balanced-sampler", "--clip-grad", "1",
+    "--ema", "0.9", "--patience", "3", "--quiet",
+]  # fmt: skip
+KILLS = 3
 FILES = ("last.safetensors", "best.safetensors")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return coloured(tmp_path_factory.mktemp("kill") / "data", ["a", "b", "c"], train=40)
+    data = coloured(tmp_path_factory.mktemp("kill") / "data", ["a", "b", "c"], train=30)
+    for number in range(12, 30):  # one class is rare
+        (data / "train" / "c" / f"{number}.png").unlink()
+    return data
 
 
 @pytest.fixture(scope="module")
-def whole(data, tmp_path_factory):
+def words(data, pretrained):
+    """The command, but for its folder."""
+    return ["finetune", str(data), "--weights", str(pretrained / "best.safetensors"), *OPTIONS]
+
+
+@pytest.fixture(scope="module")
+def whole(words, tmp_path_factory):
     """The folder of the uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    assert run(["pretrain", str(data), *OPTIONS, "--out", str(out)]) == 0
+    assert run([*words, "--out", str(out)]) == 0
+    with open(out / "summary.csv", newline="") as file:
+        frozen = [row["frozen_stages"] for row in csv.DictReader(file)]
+    assert frozen[:4] == list("3210")  # everything is on
     return out
 
 
-def start(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    words = ["pretrain", str(data), *OPTIONS, "--out", str(out), *more]
+def start(words: list[str], out: Path, *more: str) -> subprocess.Popen[str]:
+    words = [*words, "--out", str(out), *more]
     return subprocess.Popen(
         [sys.executable, "-P", str(DRIVER), *words],
         stdout=subprocess.PIPE,
@@ -66,9 +88,9 @@ def wait_for_a_save(process: subprocess.Popen[str], out: Path) -> bool:
     raise TimeoutError("the run neither saves nor ends")
 
 
-def finish(data: Path, out: Path) -> None:
+def finish(words: list[str], out: Path) -> None:
     """Resume to the end, in this process: it is quicker."""
-    assert run(["pretrain", str(data), *OPTIONS, "--out", str(out), "--resume"]) == 0
+    assert run([*words, "--out", str(out), "--resume"]) == 0
 
 
 def same_end(out: Path, whole: Path) -> None:
@@ -86,13 +108,13 @@ def wait_for_half_a_save(process: subprocess.Popen[str], out: Path) -> None:
             return
 
 
-def test_killed_many_times(data, whole, tmp_path):
+def test_killed_many_times(words, whole, tmp_path):
     """Each process after its first save: at a random moment, or while it saves again."""
     out = tmp_path / "run"
     chance = random.Random(0)
     killed = 0
     for number in range(KILLS):
-        with start(data, out, *(["--resume"] if number else [])) as process:
+        with start(words, out, *(["--resume"] if number else [])) as process:
             if wait_for_a_save(process, out):
                 if number % 2:
                     wait_for_half_a_save(process, out)
@@ -105,29 +127,29 @@ def test_killed_many_times(data, whole, tmp_path):
         killed += 1
         state(out / "last.safetensors")  # whole at every moment
     assert killed >= 2
-    finish(data, out)
+    finish(words, out)
     same_end(out, whole)
 
 
-def test_killed_before_the_first_checkpoint(data, whole, tmp_path):
+def test_killed_before_the_first_checkpoint(words, whole, tmp_path):
     """From the moment that the folder is there, `--resume` starts the run if it must."""
     out = tmp_path / "run"
-    with start(data, out) as process:
+    with start(words, out) as process:
         end = time.monotonic() + 120
         while not (out / ".lock").exists() and time.monotonic() < end:
             time.sleep(0.0005)
         process.kill()
         process.communicate(timeout=120)
     assert not (out / "results.json").exists()
-    finish(data, out)
+    finish(words, out)
     same_end(out, whole)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_asked_to_stop(data, whole, tmp_path, number, code):
+def test_asked_to_stop(data, words, whole, tmp_path, number, code):
     out = tmp_path / "run"
-    with start(data, out) as process:
+    with start(words, out) as process:
         assert wait_for_a_save(process, out)
         process.send_signal(number)
         said, error = process.communicate(timeout=120)
@@ -136,18 +158,18 @@ def test_asked_to_stop(data, whole, tmp_path, number, code):
     lines = error.strip().splitlines()
     assert lines[0] == "stopping after this step (again: at once) ..."
     assert lines[1].startswith("stopped in epoch ")
-    assert f"saved in {out}. To go on: tinygrad-ft pretrain {data}" in lines[1]
+    assert f"saved in {out}. To go on: tinygrad-ft finetune {data}" in lines[1]
     assert lines[1].endswith(" --resume")
     assert len(lines) == 2
-    finish(data, out)
+    finish(words, out)
     same_end(out, whole)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-def test_told_twice(data, whole, tmp_path):
+def test_told_twice(words, whole, tmp_path):
     """The second Ctrl-C does not wait; whatever it hits, the checkpoint is whole."""
     out = tmp_path / "run"
-    with start(data, out) as process:
+    with start(words, out) as process:
         assert wait_for_a_save(process, out)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
@@ -155,5 +177,5 @@ def test_told_twice(data, whole, tmp_path):
     assert process.returncode == 130
     assert "Traceback" not in error
     state(out / "last.safetensors")
-    finish(data, out)
+    finish(words, out)
     same_end(out, whole)

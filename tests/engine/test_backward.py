@@ -191,6 +191,14 @@ def test_nothing_to_differentiate() -> None:
         autograd.grad([leaf(1.0), leaf(1.0)], leaf(1.0), [None])
 
 
+def test_what_is_no_tensor() -> None:
+    x = leaf(2.0)
+    with pytest.raises(TypeError, match="grad: input 1 must be a Tensor, not ndarray"):
+        autograd.grad(x * x, [x, x.numpy()])
+    with pytest.raises(TypeError, match="backward: output 1 must be a Tensor, not float"):
+        autograd.backward([x * x, 3.0])
+
+
 def test_only_floats_can_require_grad() -> None:
     for make in (
         lambda: tg.tensor([1, 2], requires_grad=True),

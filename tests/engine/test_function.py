@@ -44,6 +44,13 @@ def test_missing_forward_and_backward() -> None:
         Double.apply(leaf(2)).sum().backward()
 
 
+def test_an_input_that_is_no_tensor() -> None:
+    with pytest.raises(TypeError, match="Cube: input 0 must be a Tensor, not ndarray"):
+        Cube.apply(np.ones(2))
+    with tg.no_grad(), pytest.raises(TypeError, match="Cube: input 0 must be a Tensor, not list"):
+        Cube.apply([1.0])
+
+
 def returning(*gradients: object) -> type[Function]:
     class Wrong(Function):
         def forward(self, *arrays):

@@ -62,6 +62,28 @@ def test_max_pooling(problem):
 
 
 @settings(deadline=None, max_examples=60)
+@given(problems(), st.integers(1, 9), st.integers(1, 9))
+def test_maxima_of_cells(problem, rows, columns):
+    x = problem[0]
+    out, places = kernels.adaptive_max_pool2d_forward(x, (rows, columns))
+    expected = reference.adaptive_max_pool2d_forward(x, (rows, columns))
+    assert_result(out, expected[0])
+    assert_result(places, expected[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_window_that_steps_over_the_image(dtype):
+    x = np.random.default_rng(0).normal(size=(2, 3, 2, 5)).astype(dtype)
+    geometry = ((2, 2), (1, 1), (1, 1), (3, 2), False)
+    out, places = kernels.max_pool2d_forward(x, *geometry)
+    expected, _ = reference.max_pool2d_forward(x, *geometry)
+    assert np.isneginf(expected).all()
+    np.testing.assert_array_equal(out, expected)
+    assert places.min() >= 0
+    assert places.max() < 10
+
+
+@settings(deadline=None, max_examples=60)
 @given(problems(), st.booleans(), st.sampled_from([None, None, 3, -2]))
 def test_average_pooling(problem, count_include_pad, divisor):
     x, kernel, stride, padding, _, ceil_mode, rng = problem
@@ -177,9 +199,10 @@ def test_errors():
     one, two, none = (1, 1), (2, 2), (0, 0)
     with pytest.raises(ValueError, match=r"max_pool2d_forward: windows of \(5, 5\) pixels"):
         kernels.max_pool2d_forward(x, (5, 5), one, none, one, False)
-    # both pixels of the only window lie in the padding
-    with pytest.raises(ValueError, match="do not fit"):
-        kernels.max_pool2d_forward(x[:, :, :2, :2], two, two, one, (3, 3), False)
+    with pytest.raises(
+        ValueError, match=r"adaptive_max_pool2d_forward: .*\(1, 2, 4, 4\).*\(0, 2\)"
+    ):
+        kernels.adaptive_max_pool2d_forward(x, (0, 2))
     with pytest.raises(ValueError, match="stride must be two integers of at least 1"):
         kernels.max_pool2d_forward(x, two, (0, 1), none, one, False)
     with pytest.raises(ValueError, match=r"needs images \(N, C, H, W\), got shape \(2, 4, 4\)"):

@@ -112,6 +112,9 @@ class Case:
             for a, i in zip(arrays, self.inputs, strict=True)
         ]
 
+    def has_zero_size(self) -> bool:
+        return any(a.size == 0 for a in self.arrays())
+
     def forms(self) -> list[Callable]:
         """All public callables of this name."""
         owners = [self.only] if self.only is not None else [tg, F, tg.Tensor]

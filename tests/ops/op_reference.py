@@ -17,9 +17,11 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
         return conv2d(x[None], w, b, stride, padding, dilation, groups)[0]
     (sy, sx), (dy, dx) = two(stride), two(dilation)
     if padding == "same":
-        padding = tuple(d * (k - 1) // 2 for d, k in zip((dy, dx), w.shape[2:], strict=True))
-    py, px = two(0 if padding == "valid" else padding)
-    x = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)))
+        spans = [d * (k - 1) for d, k in zip((dy, dx), w.shape[2:], strict=True)]
+        border = [(s // 2, s - s // 2) for s in spans]
+    else:
+        border = [(p, p) for p in two(0 if padding == "valid" else padding)]
+    x = np.pad(x, ((0, 0), (0, 0), *border))
     count, _, height, width = x.shape
     filters, per_group, ky, kx = w.shape
     rows = (height - dy * (ky - 1) - 1) // sy + 1

@@ -1,5 +1,9 @@
 """dtypes: PyTorch's promotion on NumPy's types, conversions and their gradients."""
 
+import operator
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -128,3 +132,95 @@ def test_no_warning_for_infinities_and_nan() -> None:
     out.sum().backward()
     assert np.isnan(huge.grad.numpy()).any()
     assert np.isinf(tg.tensor([1e300], dtype=np.float64).float().item())
+
+
+# ---- PyTorch's result dtypes, op by op -----------------------------------------------------------
+
+DTYPES = ["bool", "uint8", "int32", "int64", "float32", "float64"]
+NUMBERS = [True, 2, 2.5]
+BINARY = [
+    "add", "sub", "mul", "div", "pow", "maximum", "minimum", "atan2", "eq", "ne", "lt", "le", "gt",
+    "ge",
+]  # fmt: skip
+OPERATORS = ["add", "sub", "mul", "truediv", "pow", "eq", "ne", "lt", "le", "gt", "ge"]
+OF_ONE = [
+    "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "exp", "exp2", "expm1", "floor",
+    "isfinite", "isnan", "log", "log10", "log1p", "log2", "neg", "ones_like", "reciprocal", "relu",
+    "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh",
+    "zeros_like", "sum", "mean", "prod", "var", "std", "amax", "amin", "max", "min", "argmax",
+    "argmin", "all", "any", "norm", "trace", "tril", "t", "clone",
+]  # fmt: skip
+ALONG_A_DIM = [
+    "cumsum", "softmax", "log_softmax", "logsumexp", "sort", "sum", "prod", "max", "unbind",
+]  # fmt: skip
+
+
+def both(names: Callable, *arguments: Any) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+    """What `names(library)(*arguments)` gives here and in PyTorch; None where PyTorch refuses."""
+    torch = pytest.importorskip("torch")
+    tensors = [torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    try:
+        theirs = names(torch)(*tensors)
+    except (RuntimeError, TypeError):
+        return None
+    ours = names(tg)(*[tg.Tensor(a) if isinstance(a, np.ndarray) else a for a in arguments])
+    theirs = theirs if isinstance(theirs, tuple | list) else [theirs]
+    ours = ours if isinstance(ours, tuple | list) else [ours]
+    return [o.numpy() for o in ours], [t.numpy() for t in theirs]
+
+
+def agree(results: tuple[list[np.ndarray], list[np.ndarray]] | None, *what: Any) -> bool:
+    """Whether there was something to compare; it fails if dtypes or values differ."""
+    if results is None:
+        return False
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.dtype == theirs.dtype, what
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, err_msg=str(what))
+    return True
+
+
+def sample(dtype: str, *shape: int) -> np.ndarray:
+    return (np.arange(1, np.prod(shape, dtype=int) + 1) % 3).reshape(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_two_tensors_as_in_torch(name: str) -> None:
+    compared = 0
+    for left in DTYPES:
+        for right in DTYPES:
+            results = both(lambda lib: getattr(lib, name), sample(left, 4), sample(right, 4))
+            compared += agree(results, left, right)
+    assert compared >= 16
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_a_tensor_and_a_number_as_in_torch(name: str) -> None:
+    f = getattr(operator, name)
+    compared = 0
+    for dtype in DTYPES:
+        for number in NUMBERS:
+            x = sample(dtype, 4)
+            compared += agree(both(lambda lib: f, x, number), dtype, number)
+            compared += agree(both(lambda lib: f, number, x), number, dtype)
+    assert compared >= 20
+
+
+@pytest.mark.parametrize("name", OF_ONE)
+def test_functions_of_one_tensor_as_in_torch(name: str) -> None:
+    compared = 0
+    for dtype in DTYPES:
+        # PyTorch's all and any of uint8 stay uint8, for historical reasons
+        if name not in ("all", "any") or dtype != "uint8":
+            results = both(lambda lib: getattr(lib, name), sample(dtype, 2, 2))
+            compared += agree(results, dtype)
+    assert compared >= 2
+
+
+@pytest.mark.parametrize("name", ALONG_A_DIM)
+def test_functions_along_a_dim_as_in_torch(name: str) -> None:
+    compared = 0
+    for dtype in DTYPES:
+        # equal elements may be sorted in any order
+        x = np.array([[0, 1], [1, 0]]).astype(dtype)
+        compared += agree(both(lambda lib: getattr(lib, name), x, 1), dtype)
+    assert compared >= 2

@@ -1,8 +1,10 @@
 """No op leaves anything behind for the cycle collector: its graph dies with the last reference."""
 
 import gc
+import re
 import weakref
 
+import numpy as np
 import pytest
 from op_case import Case
 from op_catalogue import CASES
@@ -66,3 +68,25 @@ def test_backward_drops_what_was_kept(case: Case, no_collector: None) -> None:
     autograd.backward(outputs, [o.detach() for o in outputs])
     assert all(not n._saved for n in nodes)
     assert all(t.grad is not None and t.grad.grad_fn is None for t in tensors if t.requires_grad)
+
+
+@every_case
+def test_a_second_backward_raises_or_is_right(case: Case) -> None:
+    """It names the op whose arrays are gone; where nothing had to be kept, nothing is missing."""
+    tensors = case.tensors(case.arrays())
+    outputs = case.differentiable(case.run(*tensors))
+    inputs = [t for t in tensors if t.requires_grad]
+    names = {type(n).__name__ for n in (r() for r in graph_of(outputs))}
+    seeds = [np.ones(o.shape) for o in outputs]
+    first = autograd.grad(outputs, inputs, seeds)
+    refused = ""
+    try:
+        second = autograd.grad(outputs, inputs, seeds)
+    except RuntimeError as error:
+        refused = str(error)
+    if refused:
+        message = re.match(r"(\w+): a second backward .*retain_graph=True", refused)
+        assert message is not None and message[1] in names, refused
+    else:
+        for f, s in zip(first, second, strict=True):
+            np.testing.assert_array_equal(f.numpy(), s.numpy())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from train_helpers import arrays, colours, make_model, make_trainer, same
 
 from tinygrad_ft import nn
@@ -15,6 +17,9 @@ from tinygrad_ft.models import create_model
 from tinygrad_ft.nn import functional as F
 from tinygrad_ft.tensor import Tensor
 from tinygrad_ft.train import Settings, SettingsError, apply_freeze, load_pretrained
+from tinygrad_ft.train.frozen_features import forward_from, forward_to
+from tinygrad_ft.train.progress import Reporter
+from tinygrad_ft.train.recipe.freezing import FreezePlan, untouched_stages
 
 STAGES = ["stem", "layer1", "layer2", "layer3", "linear"]
 
@@ -31,8 +36,8 @@ def test_what_is_frozen_keeps_its_bits(tmp_path, freeze, frozen, augment):
     before = {n: arrays(m) for n, m in model.stage_modules()}
     settings = Settings(epochs=2, batch_size=8, freeze=freeze, augment=augment)
     trainer = make_trainer(tmp_path, settings, model=model)
-    assert trainer.on_features == (frozen == 4 and augment == "none")
     trainer.fit()
+    assert trainer.inputs.first_stage == (frozen if augment == "none" else 0)
     for number, (name, stage) in enumerate(model.stage_modules()):
         after = arrays(stage)
         if number < frozen:
@@ -91,25 +96,43 @@ def test_frozen_stages_cost_no_gradient_work(monkeypatch):
         assert (p.grad is not None) == name.startswith(("layer3.", "linear.")), name
 
 
-def test_features_computed_once_train_the_head_as_images_do(tmp_path):
+@pytest.mark.parametrize("freeze", ["backbone", "1", "2", "3"])
+def test_features_computed_once_train_the_rest_as_images_do(tmp_path, freeze):
     """The same order, the same steps; only the shapes that the kernels see differ."""
-    heads, histories = [], []
-    for once in (True, False):
+    states, histories = [], []
+    for megabytes in (1, 0):
         model = make_model()
-        apply_freeze(model, "backbone")
-        settings = Settings(epochs=4, batch_size=7, augment="none", freeze="backbone", lr=0.05)
+        settings = Settings(
+            epochs=3, batch_size=7, augment="none", freeze=freeze, lr=0.01,
+            feature_cache_mb=megabytes,
+        )  # fmt: skip
         val = colours(3, seed=1)
-        trainer = make_trainer(tmp_path / str(once), settings, val=val, model=model)
-        assert trainer.on_features
-        trainer.on_features = once
+        trainer = make_trainer(tmp_path / str(megabytes), settings, val=val, model=model)
         histories.append(trainer.fit())
-        heads.append(arrays(model.get_classifier()))
-    for name in heads[0]:
-        np.testing.assert_allclose(heads[0][name], heads[1][name], rtol=1e-3, atol=1e-5)
+        assert (trainer.inputs.first_stage > 0) == (megabytes > 0)
+        states.append(arrays(model))
+    for name in states[0]:
+        np.testing.assert_allclose(
+            states[0][name], states[1][name], rtol=1e-3, atol=1e-4, err_msg=name
+        )
     for a, b in zip(*histories, strict=True):
         assert a.keys() == b.keys()
         for name in a.keys() - {"seconds"}:
             assert a[name] == pytest.approx(b[name], rel=1e-3), name
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet18"])
+def test_the_two_halves_of_a_network_are_the_network(name):
+    options = {"small_input": False} if name == "resnet18" else {}
+    model = create_model(name, width=8, num_classes=3, **options).eval()
+    x = Tensor(np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32))
+    names = [n for n, _ in model.named_modules()]
+    for stages in range(1, len(model.stage_modules())):
+        halfway = forward_to(model, stages, x)
+        assert halfway.ndim == (2 if stages == len(model.stage_modules()) - 1 else 4)
+        scores = forward_from(model, stages, halfway)
+        np.testing.assert_array_equal(scores.numpy(), model(x).numpy())
+    assert [n for n, _ in model.named_modules()] == names
 
 
 def test_features_are_computed_once(tmp_path, monkeypatch):
@@ -127,19 +150,119 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(model, "forward_features", count)
     trainer.fit()
-    assert images == 24 + 6
+    assert images == 1 + 24 + 6  # the one is looked at for the size of its features
 
 
 @pytest.mark.parametrize("what", ["parameter", "norm"])
-def test_no_features_if_anything_before_the_head_can_change(tmp_path, what):
+def test_no_features_of_a_stage_in_which_anything_can_change(what):
     model = make_model()
     apply_freeze(model, "backbone")
+    assert untouched_stages(model) == 4
     if what == "parameter":
-        model.conv1.requires_grad_(True)
+        model.layer2[0].conv1.weight.requires_grad_(True)
     else:
-        model.bn1.frozen = False
-    settings = Settings(epochs=1, batch_size=8, augment="none", freeze="backbone")
-    assert not make_trainer(tmp_path, settings, model=model).on_features
+        model.layer2[0].bn1.frozen = False
+    assert untouched_stages(model) == 2
+
+
+@pytest.mark.parametrize("change", [{"augment": "flip"}, {"mixup": 0.2}, {"cutmix": 1.0}])
+def test_no_features_of_images_that_change(tmp_path, change):
+    settings = Settings(**{"epochs": 1, "batch_size": 8, "augment": "none", "freeze": "backbone"}
+                        | change)  # fmt: skip
+    trainer = make_trainer(tmp_path, settings)
+    trainer.fit()
+    assert trainer.inputs.first_stage == 0
+
+
+# ---- plans ---------------------------------------------------------------------------------------
+
+
+def frozen_by_epoch(epochs: int, **settings: Any) -> list[int]:
+    plan = FreezePlan.of(make_model(), Settings(epochs=epochs, **settings))
+    return [plan.frozen(epoch) for epoch in range(epochs)]
+
+
+def test_plans():
+    assert frozen_by_epoch(3) == [0, 0, 0]
+    assert frozen_by_epoch(3, freeze="2") == [2, 2, 2]
+    assert frozen_by_epoch(4, head_epochs=2) == [4, 4, 0, 0]
+    assert frozen_by_epoch(4, head_epochs=1, freeze="3") == [4, 3, 3, 3]
+    assert frozen_by_epoch(6, freeze="backbone", unfreeze_every=1) == [4, 3, 2, 1, 0, 0]
+    assert frozen_by_epoch(6, freeze="2", unfreeze_every=2) == [2, 2, 1, 1, 0, 0]
+
+
+def test_a_plan_in_words():
+    model = make_model()
+
+    def words(**settings: Any) -> str:
+        return FreezePlan.of(model, Settings(epochs=4, **settings)).describe(model, 4)
+
+    assert words() == ""
+    assert words(freeze="2") == "stem, layer1"
+    assert words(freeze="2", unfreeze_every=1) == (
+        "stem, layer1; stem from epoch 2; nothing from epoch 3"
+    )
+
+
+@pytest.mark.parametrize(
+    "settings", [{"head_epochs": 2}, {"freeze": "3", "unfreeze_every": 1}], ids=str
+)
+@pytest.mark.parametrize("augment", ["none", "flip"])
+def test_stages_begin_to_learn_when_they_are_unfrozen(tmp_path, settings, augment):
+    """Weights, statistics and momentum; and not one bit before."""
+    model = make_model()
+    trainer = make_trainer(
+        tmp_path, Settings(epochs=4, batch_size=8, augment=augment, **settings), model=model
+    )
+    before = {name: arrays(stage) for name, stage in model.stage_modules()}
+    seen = []
+    finish = trainer._finish_epoch
+
+    def note() -> None:
+        now = {name: arrays(stage) for name, stage in model.stage_modules()}
+        seen.append([not same(now[name], before[name]) for name in before])
+        still = [p for _, stage in model.stage_modules()[: trainer.plan.frozen(len(seen) - 1)]
+                 for p in stage.parameters()]  # fmt: skip
+        assert not any(p in trainer.optimizer.state for p in still)
+        finish()
+
+    trainer._finish_epoch = note
+    history = trainer.fit()
+    frozen = [trainer.plan.frozen(epoch) for epoch in range(4)]
+    assert seen == [[number >= count for number in range(5)] for count in frozen]
+    assert [row["frozen_stages"] for row in history] == frozen
+    assert trainer.inputs.first_stage == 0
+
+
+def test_batch_norms_are_unfrozen_with_their_stage_or_not_at_all(tmp_path):
+    for keep in (False, True):
+        model = make_model()
+        statistics = {n: b.numpy().copy() for n, b in model.named_buffers() if "running" in n}
+        settings = Settings(epochs=2, batch_size=8, head_epochs=1, freeze_norms=keep)
+        make_trainer(tmp_path / str(keep), settings, model=model).fit()
+        for name, value in model.named_buffers():
+            if "running" in name:
+                assert np.array_equal(value.numpy(), statistics[name]) == keep, name
+        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert all(norm.frozen == keep for norm in norms)
+        assert all(p.requires_grad for p in model.parameters())
+
+
+def test_what_the_caller_froze_stays_frozen(tmp_path):
+    model = make_model()
+    nn.freeze(model.layer3)
+    before = arrays(model.layer3)
+    make_trainer(tmp_path, Settings(epochs=2, batch_size=8), model=model).fit()
+    assert same(arrays(model.layer3), before)
+
+
+def test_features_that_take_too_much_are_computed_anew(tmp_path):
+    text = io.StringIO()
+    settings = Settings(epochs=2, batch_size=8, augment="none", freeze="2", feature_cache_mb=0)
+    trainer = make_trainer(tmp_path, settings)
+    trainer.inputs._reporter = Reporter(console=Console(file=text, soft_wrap=True))
+    trainer.fit()
+    assert text.getvalue().count("more than --feature-cache-mb") == 1
 
 
 def saved(path: Any, model: Any, change: dict[str, Any] | None = None) -> Any:

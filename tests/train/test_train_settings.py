@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,25 @@ NAN, INF = float("nan"), float("inf")
         ({"optimizer": "lion"}, "--optimizer must be one of sgd, adamw, not 'lion'"),
         ({"schedule": "linear"}, "--schedule must be one of cosine, onecycle, step, constant"),
         ({"augment": "mixup"}, "--augment must be one of none, flip"),
+        ({"accumulate": 0}, "--accumulate must be at least 1"),
+        ({"layer_decay": 0.0}, r"--layer-decay must be in \(0, 1\]"),
+        ({"layer_decay": 1.1}, r"--layer-decay must be in \(0, 1\]"),
+        ({"mixup": -1.0}, "--mixup must be not negative"),
+        ({"cutmix": INF}, "--cutmix must be not negative"),
+        ({"class_weights": "x"}, "--class-weights must be one of none, balanced"),
+        ({"class_weights": "balanced", "balanced_sampler": True}, "both make up for rare classes"),
+        ({"ema": 1.0}, "--ema must be between 0 and 1"),
+        ({"patience": 0}, "--patience must be at least 1"),
+        ({"head_epochs": -1}, "--head-epochs must be not negative"),
+        ({"head_epochs": 3, "epochs": 3}, "--head-epochs must be less than the 3 epochs"),
+        ({"head_epochs": 4, "epochs": 3}, "--head-epochs must be less than the 3 epochs"),
+        ({"head_epochs": 1, "freeze": "backbone"}, "--head-epochs excludes --freeze backbone"),
+        ({"head_epochs": 1, "freeze": "2", "unfreeze_every": 1}, "--head-epochs excludes"),
+        ({"unfreeze_every": 1}, "--unfreeze-every needs something frozen"),
+        ({"unfreeze_every": 1, "freeze": "0"}, "--unfreeze-every needs something frozen"),
+        ({"unfreeze_every": 0, "freeze": "2"}, "--unfreeze-every must be at least 1"),
+        ({"unfreeze_every": 5, "freeze": "2", "epochs": 5}, "or no stage is ever unfrozen"),
+        ({"feature_cache_mb": -1}, "--feature-cache-mb must be not negative"),
         ({"freeze": "head"}, "--freeze must be none, backbone or a number of stages"),
         ({"freeze": "-1"}, "--freeze must be none, backbone or a number of stages"),
     ],
@@ -54,6 +74,7 @@ def test_wrong_settings(values, message):
 
 def test_settings_survive_yaml_and_checkpoints():
     settings = Settings(lr=1e-5, head_lr=0.3, freeze="2", clip_grad=None, labels_per_class=3)
+    settings = replace(settings, ema=0.999, patience=3, mixup=0.2, balanced_sampler=True)
     values = settings.as_dict()
     assert Settings.from_dict(yaml.safe_load(yaml.safe_dump(values))) == settings
     assert Settings.from_dict(unflatten_state(*flatten_state(values))) == settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from train_helpers import (
 )
 
 from tinygrad_ft.data import ArrayDataset, DataError
-from tinygrad_ft.io import RunFolder
+from tinygrad_ft.io import FileError, RunFolder, files
 from tinygrad_ft.models import create_model
 from tinygrad_ft.train import (
     Evaluation,
@@ -27,6 +28,7 @@ from tinygrad_ft.train import (
     NonFiniteLoss,
     Preprocessing,
     Settings,
+    SettingsError,
     Trainer,
     apply_freeze,
     load_model,
@@ -115,6 +117,84 @@ def test_without_a_choice_it_is_the_last_epoch(tmp_path, watched):
     assert same(tensors(tmp_path / "best.safetensors"), arrays(trainer.model))
 
 
+@pytest.mark.parametrize(
+    "rights, patience, epochs, best",
+    [
+        ([2, 6, 4, 6, 0, 8, 8, 8], 2, 4, 2),  # an equal one is not a better one
+        ([2, 6, 4, 7, 0, 8, 1, 8], 2, 8, 6),
+        ([1, 0, 0, 0, 0, 0, 0, 0], 1, 2, 1),
+        ([0, 0, 0, 0, 0, 0, 0, 8], 8, 8, 8),
+    ],
+)
+def test_patience_ends_the_run(tmp_path, rights, patience, epochs, best):
+    settings = Settings(epochs=8, batch_size=8, patience=patience)
+    trainer = make_trainer(tmp_path, settings, val=colours(2, seed=1))
+    seen = with_accuracies(trainer, rights)
+    assert len(trainer.fit()) == epochs
+    assert trainer.finished
+    assert trainer.position.best_epoch == best
+    assert same(tensors(tmp_path / "best.safetensors"), seen[best - 1])
+
+
+def test_patience_begins_when_the_last_stage_is_unfrozen(tmp_path):
+    settings = Settings(epochs=9, batch_size=8, patience=2, freeze="2", unfreeze_every=2)
+    trainer = make_trainer(tmp_path, settings, val=colours(2, seed=1))
+    with_accuracies(trainer, [8, *[0] * 8])
+    assert len(trainer.fit()) == 4 + 2  # unfrozen after epochs 2 and 4
+
+
+def test_patience_needs_something_to_watch(tmp_path):
+    with pytest.raises(SettingsError, match="--patience needs validation images"):
+        make_trainer(tmp_path, Settings(patience=1))
+
+
+@pytest.mark.parametrize("problem", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors", "summary.csv"])
+def test_a_disk_that_refuses_leaves_the_checkpoint_before(tmp_path, monkeypatch, problem, name):
+    """While the second epoch is saved; and when there is room again the run goes on to its bits."""
+    settings = Settings(epochs=3, batch_size=8, ema=0.9)
+    val = colours(4, seed=1)
+    whole = make_trainer(tmp_path / "whole", settings, val=val)
+    whole.fit()
+    run = tmp_path / "run"
+    trainer = make_trainer(run, settings, val=val)
+    trainer._validate = lambda val_set: evaluations.pop(0)
+    evaluations = [whole_evaluation(right) for right in (1, 2, 3)]
+    real = files.os.replace
+
+    def replace(source: object, target: object) -> None:
+        if trainer.position.epoch == 2 and str(target).endswith(name):
+            raise OSError(problem, "refused")
+        real(source, target)
+
+    finish = trainer._finish_epoch
+    before: dict[str, bytes] = {}
+
+    def note() -> None:
+        finish()
+        before.update(contents(run))
+
+    trainer._finish_epoch = note
+    with monkeypatch.context() as patch, pytest.raises(FileError) as error:
+        patch.setattr(files.os, "replace", replace)
+        trainer.fit()
+    assert f"{name} cannot be written: refused; what stood there before is untouched" in str(
+        error.value
+    )
+    after = contents(run)
+    assert after.keys() == before.keys()  # no temporary file
+    assert after[name] == before[name]
+    trainer.run.close()
+    again = make_trainer(run, settings, val=val, resume=True)
+    again.fit(resume=True)
+    assert same(tensors(run / "last.safetensors"), tensors(tmp_path / "whole" / "last.safetensors"))
+
+
+def whole_evaluation(right: int) -> Evaluation:
+    predicted = np.array([0] * right + [1] * (8 - right))
+    return Evaluation(np.eye(3, dtype=np.float32)[predicted], np.zeros(8, np.int64))
+
+
 def test_the_gradient_is_clipped(tmp_path):
     """One plain SGD step moves the weights by lr times a gradient of the given norm."""
 
@@ -174,7 +254,7 @@ def test_a_last_batch_of_one_image_is_left_out(tmp_path, batch_size, batches):
     assert len(trainer.fit()) == 4
     assert seen == batches * 4
     assert trainer.scheduler.last_epoch == len(seen) == trainer.scheduler.total_steps
-    last_ones = [trainer._loader().sampler.indices(epoch)[-1] for epoch in range(4)]
+    last_ones = [trainer.inputs.loader.sampler.indices(epoch)[-1] for epoch in range(4)]
     assert len(set(last_ones)) > 1
 
 

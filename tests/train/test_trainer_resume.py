@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from itertools import repeat
 from pathlib import Path
 
+import hypothesis
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from train_helpers import arrays, colours, contents, make_model, make_trainer, same, tensors
 
 from kernels import get_num_threads, set_num_threads
+from tinygrad_ft.data import Subset
 from tinygrad_ft.io import CheckpointError, RunFolder, load_checkpoint, save_checkpoint
-from tinygrad_ft.nn import freeze
 from tinygrad_ft.train import Interrupted, ModelCard, Preprocessing, Settings, Trainer
 from tinygrad_ft.train.model_file import save_model
 from tinygrad_ft.train.progress import Reporter
@@ -19,6 +25,16 @@ SETTINGS = Settings(epochs=3, batch_size=8, augment="crop-flip-cutout", warmup_e
 HEAD_ONLY = Settings(epochs=3, batch_size=8, augment="none", freeze="backbone")
 ADAMW = Settings(epochs=2, batch_size=7, optimizer="adamw", lr=0.01, schedule="onecycle")
 STEP = Settings(epochs=4, batch_size=12, schedule="step", val_fraction=0)
+AVERAGED = Settings(epochs=2, batch_size=12, ema=0.9, val_fraction=0)
+EVERYTHING = Settings(
+    epochs=9, batch_size=4, accumulate=2, augment="crop-flip", lr=0.02, head_lr=0.1,
+    layer_decay=0.7, label_smoothing=0.1, mixup=0.4, cutmix=1.0, balanced_sampler=True,
+    clip_grad=1.0, ema=0.9, patience=2, freeze="backbone", unfreeze_every=1,
+)  # fmt: skip
+HEAD_FIRST = Settings(
+    epochs=4, batch_size=8, augment="none", head_epochs=2, freeze="2", ema=0.8, patience=3,
+    class_weights="balanced", optimizer="adamw", lr=0.01,
+)  # fmt: skip
 
 
 class After:
@@ -33,15 +49,13 @@ class After:
 
 
 def trainer_in(folder: Path, settings: Settings, stop: After | None = None) -> Trainer:
-    model = make_model()
-    if settings.freeze == "backbone":
-        for _, stage in model.stage_modules()[:-1]:
-            freeze(stage)
+    # of three classes one is rare
+    train = Subset(colours(), [i for i in range(24) if i % 3 or i < 9])
     return make_trainer(
         folder,
         settings,
+        train=train,
         val=colours(3, seed=1) if settings.val_fraction else None,
-        model=model,
         stop=stop or After(10**9),
         resume=folder.exists(),
     )
@@ -51,40 +65,76 @@ def without_seconds(history: list[dict]) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
+def uninterrupted(folder: Path, settings: Settings) -> tuple[Settings, Path, list[dict]]:
+    trainer = trainer_in(folder / "run", settings)
+    with trainer.run:
+        return settings, folder / "run", trainer.fit()
+
+
 @pytest.fixture(
     scope="module",
-    params=[SETTINGS, HEAD_ONLY, ADAMW, STEP],
-    ids=["sgd", "head-only", "adamw", "step"],
+    params=[SETTINGS, HEAD_ONLY, ADAMW, STEP, EVERYTHING, HEAD_FIRST],
+    ids=["sgd", "head-only", "adamw", "step", "everything", "head-first"],
 )
 def whole(request, tmp_path_factory):
     """(settings, folder, history) of an uninterrupted run."""
-    folder = tmp_path_factory.mktemp("whole")
-    trainer = trainer_in(folder / "run", request.param)
-    history = trainer.fit()
-    trainer.run.close()
-    return request.param, folder / "run", history
+    return uninterrupted(tmp_path_factory.mktemp("whole"), request.param)
 
 
-@pytest.mark.parametrize("every", [1, 2])
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    return uninterrupted(tmp_path_factory.mktemp("everything"), EVERYTHING)
+
+
+def test_everything_is_on(whole):
+    settings, folder, history = whole
+    if settings is EVERYTHING:  # the last stage is unfrozen in epoch 5, so 7 is the first to end
+        assert 7 <= len(history) < settings.epochs
+    elif settings is HEAD_FIRST:
+        assert [row["frozen_stages"] for row in history] == [4, 4, 2, 2]
+    if settings.ema:
+        state, _ = load_checkpoint(folder / "last.safetensors")
+        name = "linear.weight"
+        assert not np.array_equal(state[f"model/{name}"], state[f"average/tensors/{name}"])
+
+
+def resumed_again_and_again(run: Path, settings: Settings, stops: Iterable[int]) -> list[dict]:
+    """The history of a run that is stopped after so many questions each time, and of the rest."""
+    for times in stops:
+        trainer = trainer_in(run, settings, After(times))
+        with trainer.run:
+            try:
+                return trainer.fit(resume=True)
+            except Interrupted:
+                pass
+    trainer = trainer_in(run, settings)
+    with trainer.run:
+        return trainer.fit(resume=True)
+
+
+def same_end(run: Path, whole: Path) -> None:
+    for name in ("last.safetensors", "best.safetensors"):
+        assert same(tensors(run / name), tensors(whole / name)), name
+    assert (run / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("every", [1, 3])
 def test_stopping_every_few_batches_changes_no_bit(whole, tmp_path, every):
     settings, folder, history = whole
-    run = tmp_path / "run"
-    stops = 0
-    before = 2 if settings.freeze == "backbone" else 0  # asked while features are computed
-    for _ in range(100):
-        trainer = trainer_in(run, settings, After(every + before))
-        try:
-            again = trainer.fit(resume=True)
-        except Interrupted:
-            stops += 1
-            trainer.run.close()
-        else:
-            break
-    assert stops >= 2
+    before = 2 if settings.augment == "none" else 0  # asked while features are computed
+    again = resumed_again_and_again(tmp_path / "run", settings, repeat(every + before, 60))
     assert without_seconds(again) == without_seconds(history)
-    for name in ("last.safetensors", "best.safetensors"):
-        assert same(tensors(run / name), tensors(folder / name)), name
-    assert (run / "best.safetensors").read_bytes() == (folder / "best.safetensors").read_bytes()
+    same_end(tmp_path / "run", folder)
+
+
+@hypothesis.settings(max_examples=6, deadline=None, derandomize=True)
+@given(stops=st.lists(st.integers(0, 30), min_size=1, max_size=4))
+def test_stopped_anywhere_with_everything_on(everything, tmp_path_factory, stops):
+    settings, folder, history = everything
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    again = resumed_again_and_again(run, settings, stops)
+    assert without_seconds(again) == without_seconds(history)
+    same_end(run, folder)
 
 
 def test_resuming_a_finished_run_only_gives_its_history(whole, tmp_path):
@@ -98,8 +148,8 @@ def test_resuming_a_finished_run_only_gives_its_history(whole, tmp_path):
 
 def test_the_table_is_made_good(tmp_path):
     """Killed between the checkpoint and summary.csv, which then lacks a row."""
-    with trainer_in(tmp_path / "run", STEP).run as run:
-        trainer = make_trainer(run, STEP)
+    trainer = trainer_in(tmp_path / "run", STEP)
+    with trainer.run as run:
         trainer.fit()
         before = run.summary_path.read_bytes()
         run.write_summary(trainer.position.history[:-1])
@@ -123,7 +173,7 @@ def other_card(card: ModelCard, **changes: object) -> ModelCard:
 
 
 def test_another_run_is_refused_before_anything_changes(tmp_path):
-    trainer = trainer_in(tmp_path / "run", STEP)
+    trainer = make_trainer(tmp_path / "run", STEP)
     trainer.fit()
     trainer.run.close()
     before = contents(tmp_path / "run")
@@ -151,7 +201,7 @@ def test_another_run_is_refused_before_anything_changes(tmp_path):
 
 
 def test_damaged_and_foreign_checkpoints(tmp_path):
-    trainer = trainer_in(tmp_path / "run", STEP, After(2))
+    trainer = trainer_in(tmp_path / "run", AVERAGED, After(2))
     with pytest.raises(Interrupted):
         trainer.fit()
     trainer.run.close()
@@ -162,7 +212,7 @@ def test_damaged_and_foreign_checkpoints(tmp_path):
     text = json.loads(metadata[key])
 
     def resume() -> None:
-        resumed = trainer_in(tmp_path / "run", STEP)
+        resumed = trainer_in(tmp_path / "run", AVERAGED)
         try:
             resumed.fit(resume=True)
         finally:
@@ -177,7 +227,8 @@ def test_damaged_and_foreign_checkpoints(tmp_path):
         refuses("last.safetensors")
     save_model(path, make_model(), trainer.card)
     refuses("is a model, not a run that could be resumed")
-    for name in ("identity", "position", "model", "optimizer", "scheduler", "rng", "threads"):
+    parts = ("identity", "position", "model", "optimizer", "scheduler", "rng", "threads", "average")
+    for name in parts:
         for value in (None, {}, [1], "x"):
             broken = {**text, name: value}
             save_checkpoint(path, state, {**metadata, key: json.dumps(broken)})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ft import manual_seed
-from tinygrad_ft.data import ArrayDataset
+from tinygrad_ft.data import ArrayDataset, Subset
 from tinygrad_ft.io import RunFolder, load_checkpoint
 from tinygrad_ft.models import create_model
 from tinygrad_ft.models.classifier import ImageClassifier
@@ -35,7 +35,7 @@ def make_model(seed: int = 0) -> ImageClassifier:
     return create_model(**ARCHITECTURE)
 
 
-def make_card(dataset: ArrayDataset) -> ModelCard:
+def make_card(dataset: ArrayDataset | Subset) -> ModelCard:
     return ModelCard(ARCHITECTURE, CLASSES, Preprocessing.measured(dataset))
 
 
@@ -43,7 +43,7 @@ def make_trainer(
     folder: Path | RunFolder,
     settings: Settings,
     *,
-    train: ArrayDataset | None = None,
+    train: ArrayDataset | Subset | None = None,
     val: ArrayDataset | None = None,
     model: ImageClassifier | None = None,
     stop: Callable[[], bool] = lambda: False,

@@ -12,9 +12,10 @@ from tinygrad_ft.cli.bare_weights import describe_weights
 from tinygrad_ft.cli.options import run_options, settings_options, weights_options
 from tinygrad_ft.cli.training import check_out, open_data, train
 from tinygrad_ft.io import fingerprint_file, short
-from tinygrad_ft.train import ModelCard, Settings, SettingsError, apply_freeze, load_pretrained
+from tinygrad_ft.train import ModelCard, Settings, SettingsError, load_pretrained
 from tinygrad_ft.train.model_file import build_model
 from tinygrad_ft.train.progress import Reporter
+from tinygrad_ft.train.recipe.freezing import FreezePlan
 
 
 @click.command("finetune")
@@ -40,12 +41,13 @@ def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
     tinygrad-ft finetune photos --weights runs/pretrained/best.safetensors --freeze backbone
     tinygrad-ft finetune photos --weights resnet20.pth --model resnet20 --preprocess imagenet
 
-    With --freeze backbone --augment none the frozen part is computed once for all epochs.
+    Frozen layers before unchanged images (--augment none) are computed once for all epochs.
+    --find-lr looks for a learning rate. docs/finetuning.md says when to use which option.
     """
     settings = Settings.from_dict(options)
     given = describe_weights(weights, options)
     out = options.pop("out") or f"runs/finetune-{given.architecture['name']}"
-    check_out(out, resume=options["resume"], overwrite=options["overwrite"])
+    check_out(out, **{name: options[name] for name in ("resume", "overwrite", "find_lr")})
     if options["overwrite"] and Path(weights).resolve().parent == Path(out).resolve():
         raise SettingsError(f"--overwrite would remove {weights}: choose another --out")
     reporter = Reporter(quiet=options["quiet"])
@@ -70,9 +72,10 @@ def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
         reporter.line("the last layer starts anew")
     elif not given.classes and any(name.startswith(f"{report.head}.") for name in report.matched):
         reporter.line("the last layer fits and is kept; --new-head would start it anew")
-    frozen = apply_freeze(model, settings.freeze)
+    plan = FreezePlan.of(model, settings)
+    frozen = plan.describe(model, settings.epochs)
     if frozen:
-        reporter.line(f"frozen: {', '.join(frozen)}")
+        reporter.line(f"frozen: {frozen}")
     fingerprint = short(fingerprint_file(weights))
     origin = {
         "finetuned_on": Path(data).resolve().name,
@@ -91,6 +94,6 @@ def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
         args={**own, "out": out, **options},
         facts=(
             ("started from", f"{weights} ({fingerprint})"),
-            ("frozen", ", ".join(frozen) or "nothing"),
+            ("frozen", frozen or "nothing"),
         ),
     )

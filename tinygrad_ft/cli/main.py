@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 import click
@@ -19,6 +20,7 @@ COMMANDS = {
     "demo": "The whole story on embedded data: pretrain, fine-tune, compare.",
     "pretrain": "Train a network from scratch.",
     "finetune": "Train a pretrained network on for another task.",
+    "search": "Try fine-tuning settings, and keep the best.",
     "evaluate": "Measure a trained network on labelled images.",
     "predict": "Classify image files.",
     "info": "Versions, processor, threads and kernel cache.",
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # no file name can break a message
+    # what Pillow finds odd in an image and decodes all the same is nothing a user could act on
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     code = run(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.stdout.flush()

@@ -10,6 +10,7 @@ import click
 
 from tinygrad_ft.train.settings import (
     Augmentation,
+    ClassWeights,
     OptimizerName,
     ScheduleName,
     Settings,
@@ -18,28 +19,52 @@ from tinygrad_ft.train.settings import (
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: type and help of each setting's option; bool is a switch
 _SETTINGS: dict[str, tuple[Any, str]] = {
     "epochs": (int, "Passes over the training images."),
     "batch_size": (int, "Images a step."),
+    "accumulate": (int, "Batches whose gradients are added up for one step."),
     "optimizer": (click.Choice(get_args(OptimizerName)), "SGD with Nesterov momentum, or AdamW."),
     "lr": (float, "Peak learning rate."),
     "head_lr": (float, "Peak learning rate of the last layer, if it shall differ."),
+    "layer_decay": (float, "Each stage learns at this times the rate of the next one up."),
     "momentum": (float, "Momentum of SGD."),
     "weight_decay": (float, "Weight decay; biases and norm parameters have none."),
     "schedule": (click.Choice(get_args(ScheduleName)), "How the learning rate changes."),
     "warmup_epochs": (float, "Linear warm-up before the cosine."),
     "label_smoothing": (float, "Share of the target spread over all classes."),
+    "mixup": (float, "Blend each image with another: alpha of the Beta distribution."),
+    "cutmix": (float, "Paste a box of another image into each: alpha of the Beta distribution."),
+    "class_weights": (click.Choice(get_args(ClassWeights)), "Rare classes count more in the loss."),
+    "balanced_sampler": (bool, "Show every class equally often."),
     "augment": (click.Choice(get_args(Augmentation)), "Random changes of the training images."),
     "clip_grad": (float, "Largest gradient norm."),
+    "ema": (float, "Evaluate and keep a moving average of the weights, with this decay."),
+    "patience": (int, "End the run after so many epochs without a better one."),
     "freeze": (
         str,
         "What stays as it was: none, backbone (all but the last layer), or a number of stages.",
     ),
+    "head_epochs": (int, "Train only the last layer in so many epochs first."),
+    "unfreeze_every": (int, "Unfreeze one stage more after each so many epochs."),
+    "freeze_norms": (bool, "Batch norms keep their statistics also in layers that learn."),
+    "feature_cache_mb": (int, "Largest memory for outputs of frozen layers, in MB; 0: none."),
     "labels_fraction": (float, "Use only this share of the training images."),
     "labels_per_class": (int, "Use only so many training images of each class."),
     "val_fraction": (float, "Held out to choose the best epoch if the data has no val folder."),
     "seed": (int, "Seed of everything random."),
 }
+
+#: settings that make no sense where no trained layers are there to begin with
+OF_FINETUNING = (
+    "freeze",
+    "head_lr",
+    "layer_decay",
+    "head_epochs",
+    "unfreeze_every",
+    "freeze_norms",
+    "feature_cache_mb",
+)
 
 
 def _add(options: list[Callable[[F], F]]) -> Callable[[F], F]:
@@ -51,6 +76,10 @@ def _add(options: list[Callable[[F], F]]) -> Callable[[F], F]:
     return add
 
 
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def settings_options(defaults: Settings, *, without: tuple[str, ...] = ()) -> Callable[[F], F]:
     """One option for each setting, with `defaults`' values as defaults."""
     options = []
@@ -59,9 +88,12 @@ def settings_options(defaults: Settings, *, without: tuple[str, ...] = ()) -> Ca
             continue
         kind, text = _SETTINGS[field.name]
         default = getattr(defaults, field.name)
+        if kind is bool:
+            options.append(click.option(_flag(field.name), is_flag=True, help=text))
+            continue
         options.append(
             click.option(
-                "--" + field.name.replace("_", "-"),
+                _flag(field.name),
                 type=kind,
                 default=default,
                 help=text,
@@ -99,6 +131,11 @@ run_options = _add(
         ),
         click.option("--resume", is_flag=True, help="Go on where the run in the folder stopped."),
         click.option("--overwrite", is_flag=True, help="Replace the run that is in the folder."),
+        click.option(
+            "--find-lr",
+            is_flag=True,
+            help="Do not train: try learning rates, draw their losses into the folder, name one.",
+        ),
         threads_option,
         click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded."),
         click.option("--quiet", is_flag=True, help="Say nothing but errors and the result."),

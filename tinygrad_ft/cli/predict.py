@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -15,8 +18,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from tinygrad_ft.cli.options import threads_option
+from tinygrad_ft.cli.temperature import chosen_temperature, temperature_option
 from tinygrad_ft.data import ArrayDataset, DataError, decode_image
-from tinygrad_ft.data.decode import EXTENSIONS
+from tinygrad_ft.data.layout import is_image
+from tinygrad_ft.data.sources import FolderSource, read_file
 from tinygrad_ft.train import ModelCard, load_model, predict_scores
 from tinygrad_ft.train.progress import Reporter
 
@@ -38,56 +43,106 @@ Row = tuple[str, list[tuple[str, float]]]
     show_default=True,
     help="How to print.",
 )
+@click.option(
+    "--skip-bad",
+    is_flag=True,
+    help="Name files that are no images on stderr and classify the others.",
+)
+@temperature_option
 @threads_option
-def command(model_file: str, images: tuple[str, ...], top: int, form: str) -> int:
+def command(
+    model_file: str,
+    images: tuple[str, ...],
+    top: int,
+    form: str,
+    skip_bad: bool,
+    temperature: float | str,
+) -> int:
     """Classify IMAGES with MODEL: files, folders, patterns like '*.jpg', or - for names on stdin.
 
     \b
     tinygrad-ft predict runs/mine/best.safetensors holiday.jpg
     tinygrad-ft predict runs/mine/best.safetensors album/ --top 3 --format csv > classes.csv
+    find . -name '*.png' | tinygrad-ft predict runs/mine/best.safetensors - --skip-bad
+
+    Ends with 0 if images were classified; with 1, and nothing on stdout, at the first file that is
+    no image, or, with --skip-bad, if none of the files is one.
     """
     model, card = load_model(model_file)
+    divisor = chosen_temperature(temperature, card, model_file)
     names = _expand(images)
     rows: list[Row] = []
     for start in range(0, len(names), BATCH):
-        part = names[start : start + BATCH]
-        found = predict_scores(model, _decode(part, card), card.preprocessing)
-        for name, p in zip(part, found.probabilities, strict=True):
+        good, pictures = _decode(names[start : start + BATCH], card, skip_bad)
+        if not good:
+            continue
+        found = predict_scores(model, pictures, card.preprocessing).at(divisor)
+        for name, p in zip(good, found.probabilities, strict=True):
             best = np.argsort(-p, kind="stable")[:top]
             rows.append((name, [(card.classes[i], float(p[i])) for i in best]))
+    if left_out := len(names) - len(rows):
+        click.echo(f"left out {left_out:,} of {len(names):,} files", err=True)
+    if not rows:
+        raise DataError("none of the files is an image that could be classified")
     _print(rows, form)
     return 0
 
 
 def _expand(arguments: Sequence[str]) -> list[str]:
-    """Every image that the arguments name; DataError for one that names none."""
+    """Every image file that the arguments name; DataError for one that names none."""
     names: list[str] = []
     for argument in arguments:
         if argument == "-":
-            found = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
-        elif Path(argument).is_dir():
-            files = sorted(Path(argument).rglob("*"))
-            found = [str(p) for p in files if p.suffix.lower() in EXTENSIONS]
-        elif Path(argument).exists():
+            found = list(_read_names())
+        elif os.path.isdir(argument):
+            found = [str(Path(argument, name)) for name in _images_below(argument)]
+        elif os.path.lexists(argument):
             found = [argument]
         else:
-            found = sorted(glob.glob(argument, recursive=True))
+            found = sorted(n for n in glob.glob(argument, recursive=True) if not os.path.isdir(n))
         if not found:
             raise DataError(f"{argument!r} names no image file")
         names += found
     return names
 
 
-def _decode(names: Sequence[str], card: ModelCard) -> ArrayDataset:
-    pictures = []
-    for name in names:
+def _read_names() -> Iterator[str]:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # as names come from the file system
+    for line in sys.stdin:
+        if name := line.rstrip("\r\n"):
+            yield name
+
+
+def _images_below(folder: str) -> list[str]:
+    found = (name for name, _ in FolderSource(Path(folder)).walk("") if is_image(name))
+    return sorted(found, key=lambda name: name.split("/"))
+
+
+def _decode(
+    names: Sequence[str], card: ModelCard, skip_bad: bool
+) -> tuple[list[str], ArrayDataset]:
+    """The images among `names`; one that is none is a DataError, or named and left out."""
+    channels, size = card.preprocessing.channels, card.preprocessing.size
+
+    def decode(name: str) -> np.ndarray | DataError:
         try:
-            data = Path(name).read_bytes()
-        except OSError as error:
-            raise DataError(f"{name!r} cannot be read: {error.strerror or error}") from None
-        mode = "L" if card.preprocessing.channels == 1 else "RGB"
-        pictures.append(decode_image(data, name, mode, card.preprocessing.size))  # type: ignore[arg-type]
-    return ArrayDataset(np.stack(pictures), np.zeros(len(names), np.int64), card.classes)
+            return decode_image(read_file(Path(name)), name, "L" if channels == 1 else "RGB", size)
+        except DataError as error:
+            return error
+
+    good, pictures = [], [np.zeros((0, size, size, channels), np.uint8)]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        for name, found in zip(names, pool.map(decode, names), strict=True):
+            if isinstance(found, np.ndarray):
+                good.append(name)
+                pictures.append(found[None])
+            elif skip_bad:
+                click.echo(f"left out: {found}", err=True)
+            else:
+                raise DataError(f"{found} (--skip-bad leaves such files out)") from found
+    labels = np.zeros(len(good), np.int64)
+    return good, ArrayDataset(np.concatenate(pictures), labels, card.classes)
 
 
 def _print(rows: Sequence[Row], form: str) -> None:
@@ -96,7 +151,9 @@ def _print(rows: Sequence[Row], form: str) -> None:
             {"file": name, "predictions": [{"class": c, "probability": p} for c, p in best]}
             for name, best in rows
         ]
-        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        # where the output cannot hold every letter, JSON's own escapes can
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        click.echo(json.dumps(content, indent=2, ensure_ascii=not unicode))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["file", "rank", "class", "probability"])

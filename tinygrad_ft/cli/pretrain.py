@@ -8,7 +8,12 @@ from typing import Any
 import click
 
 from tinygrad_ft import manual_seed
-from tinygrad_ft.cli.options import architecture_options, run_options, settings_options
+from tinygrad_ft.cli.options import (
+    OF_FINETUNING,
+    architecture_options,
+    run_options,
+    settings_options,
+)
 from tinygrad_ft.cli.training import check_out, open_data, train
 from tinygrad_ft.models import create_model
 from tinygrad_ft.train import ModelCard, Preprocessing, Settings
@@ -24,7 +29,7 @@ from tinygrad_ft.train.progress import Reporter
     "--size", type=click.IntRange(1), help="Resize images to this side.  [default: as they are]"
 )
 @click.option("--grey", is_flag=True, help="One grey channel instead of three colours.")
-@settings_options(Settings(epochs=20), without=("freeze", "head_lr"))
+@settings_options(Settings(epochs=20), without=OF_FINETUNING)
 @run_options
 def command(data: str, **options: Any) -> int:
     """Train a network from scratch on DATA.
@@ -38,7 +43,7 @@ def command(data: str, **options: Any) -> int:
     """
     settings = Settings.from_dict(options)
     out = options.pop("out") or f"runs/pretrain-{options['model']}"
-    check_out(out, resume=options["resume"], overwrite=options["overwrite"])
+    check_out(out, **{name: options[name] for name in ("resume", "overwrite", "find_lr")})
     reporter = Reporter(quiet=options["quiet"])
     channels = 1 if options["grey"] else 3
     architecture = architecture_options(
@@ -49,7 +54,7 @@ def command(data: str, **options: Any) -> int:
         settings,
         reporter,
         size=options["size"],
-        channels=channels,
+        channels=1 if options["grey"] else None,
         skip_bad=options["skip_bad"],
     )
     preprocessing = Preprocessing.measured(splits.train)

@@ -9,18 +9,23 @@ from typing import Any
 import click
 
 from tinygrad_ft.cli.stop import stop_on_signals
-from tinygrad_ft.io import RunFolder, check_run_folder
+from tinygrad_ft.io import RunFolder, WriteError, check_run_folder
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train import Interrupted, ModelCard, Settings, SettingsError
 from tinygrad_ft.train.progress import Reporter, duration
+from tinygrad_ft.train.recipe.lr_finder import find_lr, write_curve
 from tinygrad_ft.train.run import Outcome, execute
 from tinygrad_ft.train.splits import Splits, open_splits
 
 
-def check_out(out: str, *, resume: bool, overwrite: bool) -> None:
+def check_out(out: str, *, resume: bool, overwrite: bool, find_lr: bool) -> None:
     """Refuse a folder that cannot be used before the data is read."""
     if resume and overwrite:
         raise SettingsError("--resume and --overwrite exclude each other")
+    if find_lr:
+        if resume or overwrite:
+            raise SettingsError("--find-lr trains nothing: leave out --resume and --overwrite")
+        return  # it adds a picture to whatever is there
     check_run_folder(out, resume=resume, overwrite=overwrite)
 
 
@@ -30,22 +35,27 @@ def open_data(
     reporter: Reporter,
     *,
     size: int | None,
-    channels: int,
+    channels: int | None,
     skip_bad: bool,
 ) -> Splits:
-    """The splits of a data set, decoded with a progress bar the first time."""
+    """The splits of a data set, decoded with a progress bar the first time.
+
+    channels: 1, 3, or None for colour where the data does not say otherwise.
+    """
     with reporter.phases("decoding") as progress:
         splits = open_splits(
             path,
             settings,
             size=size,
-            mode="L" if channels == 1 else "RGB",
+            mode={None: None, 1: "L", 3: "RGB"}[channels],
             skip_bad=skip_bad,
             progress=progress,
         )
     if bad := splits.bad_files():
         reporter.line(f"left out {len(bad)} bad images, the first: {bad[0][1]}")
     reporter.line(f"{path}: {splits.describe()}")
+    if settings.patience is not None and splits.val is None:
+        raise SettingsError("--patience needs validation images: leave out --val-fraction 0")
     return splits
 
 
@@ -60,9 +70,14 @@ def train(
     args: dict[str, Any],
     facts: tuple[tuple[str, str], ...] = (),
 ) -> int:
-    """Run in the folder `args["out"]`, print the result, and give the exit code."""
+    """Run in the folder `args["out"]`, print the result, and give the exit code.
+
+    With `args["find_lr"]` only look for a learning rate.
+    """
     resume, overwrite, out = args.pop("resume"), args.pop("overwrite"), args["out"]
-    command = _command_line()
+    if args.pop("find_lr"):
+        return _find_lr(model, card, splits, settings, reporter, Path(out))
+    command = command_line()
     with RunFolder(out, resume=resume, overwrite=overwrite) as run, stop_on_signals() as stop:
         try:
             outcome = execute(
@@ -86,7 +101,32 @@ def train(
     return 0
 
 
-def _command_line() -> str:
+def _find_lr(
+    model: ImageClassifier,
+    card: ModelCard,
+    splits: Splits,
+    settings: Settings,
+    reporter: Reporter,
+    folder: Path,
+) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise WriteError(f"{folder} cannot be made: {problem.strerror or problem}") from problem
+    with stop_on_signals() as stop:
+        curve = find_lr(model, card, splits.train, settings, reporter, stop)
+        if stop():
+            return stop.exit_code
+    files = ", ".join(write_curve(curve, folder))
+    if curve.suggestion is None:
+        click.echo("the loss falls at no learning rate: is there something that learns?")
+    else:
+        click.echo(f"the loss falls fastest at --lr {curve.suggestion:g}")
+    reporter.line(f"in {folder}: {files}")
+    return 0
+
+
+def command_line() -> str:
     """The command line as it was typed, for the first time and not to go on."""
     arguments: list[str] = click.get_current_context().find_root().obj
     kept = [word for word in arguments if word not in ("--resume", "--overwrite")]

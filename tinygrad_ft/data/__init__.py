@@ -10,6 +10,7 @@ from tinygrad_ft.data.decode import decode_image
 from tinygrad_ft.data.detect import dataset_splits, open_dataset
 from tinygrad_ft.data.embedded import GLYPH_CLASSES, digits, glyphs
 from tinygrad_ft.data.errors import DataError
+from tinygrad_ft.data.fitted import FittedImages
 from tinygrad_ft.data.folder import ImageFolder
 from tinygrad_ft.data.idx import EMNIST, KMNIST, MNIST, FashionMNIST, MNISTFamily
 from tinygrad_ft.data.loader import DataLoader
@@ -43,6 +44,7 @@ __all__ = [
     "Dataset",
     "Draw",
     "FashionMNIST",
+    "FittedImages",
     "ImageFolder",
     "MNISTFamily",
     "Normalize",

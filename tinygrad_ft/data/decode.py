@@ -11,12 +11,15 @@ Pillow does the decoding; this file holds what has to be decided around it:
   torchvision's Resize(size) + CenterCrop(size) without the rounding of the longer side in between,
   and without ever holding the enlarged picture of a very wide image;
 - a large JPEG is decoded at a half, quarter or eighth of its size if that leaves twice `size`;
-- more than Pillow's limit of 178,956,970 pixels is refused (a decompression bomb).
+- more than Pillow's limit of 178,956,970 pixels is refused (a decompression bomb). Pictures of
+  more than 2^25 are decoded one at a time, whatever the number of threads: it bounds the memory.
 """
 
 from __future__ import annotations
 
 import io
+import threading
+from contextlib import nullcontext
 from typing import Literal
 
 import numpy as np
@@ -57,6 +60,8 @@ _FORMATS = tuple(
         PpmImagePlugin.PpmImageFile,
     )
 )
+_LARGE_PIXELS = 1 << 25
+_ONE_LARGE_AT_A_TIME = threading.Lock()
 # A change of this number says that the same file may now give other pixels: caches are made anew.
 DECODER_VERSION = 1
 
@@ -73,8 +78,10 @@ def decode_image(data: bytes, name: str, mode: Mode = "RGB", size: int | None = 
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if size is not None:
                 image.draft(None, (2 * size, 2 * size))
-            image.load()
-            return _to_array(image, mode, size)
+            large = image.width * image.height > _LARGE_PIXELS
+            with _ONE_LARGE_AT_A_TIME if large else nullcontext():
+                image.load()
+                return _to_array(image, mode, size)
     except Image.UnidentifiedImageError:
         raise DataError(f"{shown(name)} is not an image in a known format") from None
     except Exception as error:
@@ -85,13 +92,23 @@ def decode_image(data: bytes, name: str, mode: Mode = "RGB", size: int | None = 
 
 def _to_array(image: Image.Image, mode: Mode, size: int | None) -> np.ndarray:
     image = _to_mode(_upright(image), mode)
-    if size is not None and image.size != (size, size):
-        width, height = image.size
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        image = image.resize(
-            (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
-        )
+    return to_pixels(image if size is None else centre_square(image, size))
+
+
+def centre_square(image: Image.Image, size: int) -> Image.Image:
+    """The largest centred square as size x size; the image itself if it is that."""
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return image.resize(
+        (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+    )
+
+
+def to_pixels(image: Image.Image) -> np.ndarray:
+    """An image of mode RGB or L as (H,W,3) or (H,W,1) uint8."""
     array = np.array(image, dtype=np.uint8)
     return array if array.ndim == 3 else array[..., None]
 

@@ -12,9 +12,10 @@ from tinygrad_ft.data.cifar import CIFAR10, CIFAR100
 from tinygrad_ft.data.datasets import Dataset
 from tinygrad_ft.data.decode import Mode
 from tinygrad_ft.data.errors import DataError, shown
+from tinygrad_ft.data.fitted import FittedImages
 from tinygrad_ft.data.folder import ImageFolder
 from tinygrad_ft.data.idx import MNISTFamily, find_idx
-from tinygrad_ft.data.layout import folder_splits
+from tinygrad_ft.data.layout import folder_splits, unknown_class
 
 UNDERSTOOD = (
     "a folder of images (CLASS/*.jpg or train/CLASS/*.jpg), a .zip of one, the CIFAR-10 or "
@@ -64,35 +65,37 @@ def open_dataset(
     split: str | None = "train",
     *,
     size: int | None = None,
-    mode: Mode = "RGB",
+    mode: Mode | None = None,
     classes: Sequence[str] | None = None,
     **folder_options: Any,
 ) -> Dataset:
     """The data set at `path`, whichever of the known kinds it is.
 
-    `split` is "train", "val" or "test"; None for an image folder without splits. `size`, `mode` and
-    `classes` are made so by `ImageFolder`; the other kinds come as they are, and a wish that they
-    do not meet is a DataError. `folder_options` are `ImageFolder`'s further ones (cache_dir,
-    skip_bad, progress, ...) and mean nothing to the others. Raises DataError naming the path.
+    split    "train", "val" or "test"; None for an image folder without splits
+    size     every image becomes size x size, as `ImageFolder` makes it; None: as they are
+    mode     "RGB" or "L"; None: colour for image files, the others as they are
+    classes  names in the order of the labels; those of the data must be among them
+
+    `folder_options` are `ImageFolder`'s further ones (cache_dir, skip_bad, progress, ...) and mean
+    nothing to the other kinds. Raises DataError naming the path.
     """
     path = Path(path)
     reader = _reader(path)
     if reader is None:
-        return ImageFolder(path, split, size=size, mode=mode, classes=classes, **folder_options)
+        return ImageFolder(
+            path, split, size=size, mode=mode or "RGB", classes=classes, **folder_options
+        )
     if split not in ("train", "test"):
         raise DataError(f"{shown(path)} has the splits train and test, not {split}")
     dataset = reader(path, train=split == "train")
-    _, height, width, channels = dataset.images.shape
-    if size is not None and (height, width) != (size, size):
-        raise DataError(
-            f"{shown(path)} has images of {width}x{height}, asked for {size}x{size}: "
-            "resize them with the transform Resize"
-        )
-    if mode != "RGB" and channels == 3:
-        raise DataError(f"{shown(path)} has colour images, asked for grey ones")
-    if classes is not None and tuple(classes) != dataset.classes:
-        raise DataError(
-            f"{shown(path)} has the classes {', '.join(dataset.classes[:5])}, ...; "
-            f"asked for {', '.join(list(classes)[:5])}, ..."
-        )
-    return dataset
+    if classes is not None and (unknown := set(dataset.classes) - set(classes)):
+        raise DataError(f"{shown(path)} has {unknown_class(min(unknown), classes, True)}")
+    height, width, channels = dataset.images.shape[1:]
+    own: Mode = "L" if channels == 1 else "RGB"
+    as_it_is = (
+        size in (None, height)
+        and (size is None or height == width)
+        and mode in (None, own)
+        and (classes is None or tuple(classes) == dataset.classes)
+    )
+    return dataset if as_it_is else FittedImages(dataset, size, mode or own, classes)

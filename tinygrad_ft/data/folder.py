@@ -22,6 +22,9 @@ from tinygrad_ft.data.sources import ZipSource, open_source
 
 Progress = Callable[[int, int], None]
 _CHUNK = 128  # files decoded by one task
+#: decoded images that take more bytes are not kept on disk unless asked for. A fixed number: by the
+#: disk's free space the same data would be read this way today and that way tomorrow
+CACHE_LIMIT = 16 << 30
 
 
 class ImageFolder:
@@ -38,12 +41,13 @@ class ImageFolder:
                  the files' own size, which must then be one and the same
     mode         "RGB" (three channels) or "L" (one, grey)
     cache        True: decode all images now, once, into a memory-mapped array that later openings
-                 of the unchanged source use at once. False: decode when asked; opens a million
-                 files fast
+                 of the unchanged source use at once. False: decode when asked, in every epoch
+                 again; a million files open in seconds, without one of them being read. None: True
+                 if the decoded images take less than CACHE_LIMIT (16 GiB), else False
     cache_dir    instead of TINYGRAD_FT_CACHE_DIR or the user's cache folder
     skip_bad     leave out files that cannot be decoded, and list them in `bad_files`; otherwise the
-                 first one raises DataError. Needs cache=True, since the others must be known
-                 beforehand
+                 first one raises DataError. The others must be known beforehand, so this goes
+                 with the cache, however large
     num_workers  decoding threads, by default one for each core, at most 8
     progress     called as progress(done, total) while files are decoded
 
@@ -58,7 +62,7 @@ class ImageFolder:
         size: int | None = None,
         mode: Mode = "RGB",
         classes: Sequence[str] | None = None,
-        cache: bool = True,
+        cache: bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         skip_bad: bool = False,
         num_workers: int | None = None,
@@ -68,33 +72,38 @@ class ImageFolder:
             raise ValueError(f"ImageFolder: size must be at least 1, got {size}")
         if mode not in ("RGB", "L"):
             raise ValueError(f"ImageFolder: mode must be 'RGB' or 'L', got {mode!r}")
-        if skip_bad and not cache:
-            raise ValueError("ImageFolder: skip_bad needs cache=True")
+        if skip_bad and cache is False:
+            raise ValueError("ImageFolder: skip_bad needs the cache, not cache=False")
         self.root, self.split, self.size, self.mode = Path(root), split, size, mode
+        self._workers = num_workers or min(os.cpu_count() or 1, 8)
         self._source = open_source(self.root)
         self._images: np.ndarray | None = None
+        self._sizes = np.zeros(0, np.int64)
+        self._fingerprint = ""
         self.bad_files: list[tuple[str, str]] = []
-        if cache:
-            found = self._cached(classes, cache_dir, skip_bad, num_workers, progress)
-            self._images, self.targets = found.images, found.targets
-            self.classes, self.names = found.classes, found.names
-            self.bad_files = found.bad_files
-            self._fingerprint = found.fingerprint
-        else:
-            listing = list_images(self._source, split, classes)
-            self.classes, self.names = listing.classes, listing.names
-            self.targets = listing.targets
-            self._sizes = [state.partition(",")[0] for state in listing.states]
-            self._fingerprint = ""
+        listing = None
+        if cache is not False:
+            limit = None if cache or skip_bad else CACHE_LIMIT
+            found, listing = self._cached(classes, cache_dir, skip_bad, limit, progress)
+            if found is not None:
+                self._images, self.targets = found.images, found.targets
+                self.classes, self.names = found.classes, found.names
+                self.bad_files = found.bad_files
+                self._fingerprint = found.fingerprint
+                return
+        listing = listing or list_images(self._source, split, classes)
+        self.classes, self.names = listing.classes, listing.names
+        self.targets, self._sizes = listing.targets, listing.sizes
 
     def _cached(
         self,
         classes: Sequence[str] | None,
         cache_dir: str | os.PathLike[str] | None,
         skip_bad: bool,
-        num_workers: int | None,
+        limit: int | None,
         progress: Progress | None,
-    ) -> CachedImages:
+    ) -> tuple[CachedImages | None, Listing | None]:
+        """The images out of the cache, made if need be; None for more than `limit` bytes."""
         key = repr(
             (
                 str(self.root.resolve()),
@@ -112,22 +121,33 @@ class ImageFolder:
                 cache = ImageCache(cache_dir, key, self._source.state())
             else:
                 listing = list_images(self._source, self.split, classes)
-                cache = ImageCache(cache_dir, key, listing.state())
+                cache = ImageCache(cache_dir, key, listing.state)
             if (found := cache.load()) is not None:
-                return found
+                return found, listing
             listing = listing or list_images(self._source, self.split, classes)
-            decoded = self._decode_all(listing, skip_bad, num_workers, progress)
-            return cache.build(len(listing.names), listing.classes, decoded)
+            if limit is not None and self._decoded_bytes(listing) > limit:
+                return None, listing
+            decoded = self._decode_all(listing, skip_bad, progress)
+            return cache.build(len(listing.names), listing.classes, decoded), listing
+
+    def _decoded_bytes(self, listing: Listing) -> int:
+        """What all images take; where they keep their own size, the first one speaks for all."""
+        channels = 3 if self.mode == "RGB" else 1
+        if self.size is not None:
+            return len(listing.names) * self.size**2 * channels
+        try:
+            return len(listing.names) * self._decode(listing.names[0]).size
+        except DataError:
+            return 0  # then decoding ends at once, and names the file
 
     def _decode_all(
         self,
         listing: Listing,
         skip_bad: bool,
-        num_workers: int | None,
         progress: Progress | None,
     ) -> Generator[Chunk, None, None]:
-        """Decode in `num_workers` threads; chunks come in the order of the listing."""
-        workers = num_workers or min(os.cpu_count() or 1, 8)
+        """Decode in several threads; chunks come in the order of the listing."""
+        workers = self._workers
         total = len(listing.names)
         counts = np.zeros(len(listing.classes), dtype=np.int64)
         first: tuple[str, tuple[int, ...]] | None = None
@@ -233,7 +253,9 @@ class ImageFolder:
         index = check_indices(indices, len(self))
         if self._images is not None:
             return self._images[index], self.targets[index]
-        images = [self._decode(self.names[i]) for i in index]
-        for i, image in zip(index, images, strict=True):
-            self._check_shape(self.names[i], image.shape, (self.names[index[0]], images[0].shape))
+        names = [self.names[i] for i in index]
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
+            images = list(pool.map(self._decode, names))
+        for name, image in zip(names, images, strict=True):
+            self._check_shape(name, image.shape, (names[0], images[0].shape))
         return np.stack(images), self.targets[index]

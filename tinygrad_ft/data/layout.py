@@ -16,27 +16,36 @@ from tinygrad_ft.data.errors import DataError, shown
 from tinygrad_ft.data.sources import Source, open_source
 
 SPLITS = ("train", "val", "test")
+#: other names that split folders are found under; upper and lower case are the same
+_ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of one split: names, labels, and the state of each file."""
+    """The image files of one split.
+
+    names, targets   of the files, and their labels
+    sizes            (n,) int64 bytes
+    state            a text that changes when a file is added, removed, renamed or rewritten
+    """
 
     classes: tuple[str, ...]
     names: list[str]
     targets: np.ndarray
-    states: list[str]
-
-    def state(self) -> str:
-        """A text that changes when a file is added, removed, renamed or rewritten."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, state in zip(self.names, self.states, strict=True):
-            digest.update(f"{name}\0{state}\0".encode("utf-8", "backslashreplace"))
-        return digest.hexdigest() + repr(self.classes)
+    sizes: np.ndarray
+    state: str
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name."""
     return PurePosixPath(name).suffix.lower() in EXTENSIONS
+
+
+def _split_name(folder: str) -> str | None:
+    """The split that a folder of this name is: train for "Training"; None if it is none."""
+    plain = folder.casefold()
+    name = _ALIASES.get(plain, plain)
+    return name if name in SPLITS else None
 
 
 def _find_root(source: Source) -> str:
@@ -44,12 +53,23 @@ def _find_root(source: Source) -> str:
     root = ""
     while True:
         folders, files = source.children(root)
-        if len(folders) != 1 or folders[0] in SPLITS or any(map(_is_image, files)):
+        if len(folders) != 1 or _split_name(folders[0]) or any(map(is_image, files)):
             return root
         inside = f"{root}/{folders[0]}" if root else folders[0]
-        if not source.children(inside)[0]:
+        if not any(is_folder for _, is_folder in source.scan(inside)):
             return root
         root = inside
+
+
+def _holds_classes(source: Source, folder: str) -> bool:
+    """Whether there are folders in it, and no image beside them. Looks no further than it must."""
+    folders = False
+    for name, is_folder in source.scan(folder):
+        if is_folder:
+            folders = True
+        elif is_image(name):
+            return False
+    return folders
 
 
 def _find_splits(source: Source, root: str) -> dict[str, str]:
@@ -57,13 +77,18 @@ def _find_splits(source: Source, root: str) -> dict[str, str]:
 
     A folder named "train" with images directly in it is a class (of railways), not a split.
     """
-    folders = source.children(root)[0]
-    found = {}
-    for name in folders:
+    found: dict[str, str] = {}
+    for name in source.children(root)[0]:
         inside = f"{root}/{name}" if root else name
-        inner_folders, files = source.children(inside)
-        if inner_folders and not any(map(_is_image, files)):
-            found[name] = inside
+        if not _holds_classes(source, inside):
+            continue
+        split = _split_name(name) or name
+        if split in found:
+            raise DataError(
+                f"{shown(source.path)} has two folders for the split {shown(split)}: "
+                f"{shown(found[split])} and {shown(inside)}"
+            )
+        found[split] = inside
     return found if any(name in SPLITS for name in found) else {}
 
 
@@ -105,24 +130,39 @@ def list_images(source: Source, split: str | None, classes: Sequence[str] | None
     else:
         names = tuple(unicodedata.normalize("NFC", name) for name in classes)
     if unknown := sorted(set(folders) - set(names)):
-        origin = "the training split" if classes is None else "the given classes"
-        raise DataError(f"{place} has the class {shown(unknown[0])}, which {origin} lack")
+        raise DataError(f"{place} has {unknown_class(unknown[0], names, classes is not None)}")
     return _list_classes(source, place, names, folders)
+
+
+def unknown_class(name: str, known: Sequence[str], given: bool) -> str:
+    """What to say of a class that is not among the known ones, those of train or those given."""
+    origin = "the classes asked for" if given else "those of the training split"
+    some = ", ".join(shown(k) for k in known[:5]) + (", ..." if len(known) > 5 else "")
+    return f"the class {shown(name)}, which is not among {origin} ({some})"
 
 
 def _list_classes(
     source: Source, place: str, classes: tuple[str, ...], folders: dict[str, list[str]]
 ) -> Listing:
     names: list[str] = []
-    states: list[str] = []
+    sizes: list[int] = []
     counts = []
+    digest = hashlib.blake2b(digest_size=16)
     for name in classes:
         inside = folders.get(name, [])
-        found = sorted(item for at in inside for item in source.walk(at) if _is_image(item[0]))
+        found = sorted(item for at in inside for item in source.walk(at) if is_image(item[0]))
         if inside and not found:
             known = " ".join(sorted(EXTENSIONS))
             raise DataError(f"{place} has no images in class folder {shown(name)} ({known})")
-        names += [item[0] for item in found]
-        states += [item[1] for item in found]
+        for file, state in found:
+            digest.update(f"{file}\0{state}\0".encode("utf-8", "backslashreplace"))
+            names.append(file)
+            sizes.append(int(state.partition(",")[0]))
         counts.append(len(found))
-    return Listing(classes, names, np.repeat(np.arange(len(classes)), counts), states)
+    return Listing(
+        classes,
+        names,
+        np.repeat(np.arange(len(classes)), counts),
+        np.array(sizes, dtype=np.int64),
+        digest.hexdigest() + repr(classes),
+    )

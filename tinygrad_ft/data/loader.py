@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ft.data.datasets import get_batch
+from tinygrad_ft.data.mixing import Mix
 from tinygrad_ft.data.randomness import Draw, check_seed
 from tinygrad_ft.data.sampling import RandomSampler, Sampler, SequentialSampler
 from tinygrad_ft.data.transforms import ToFloat, Transform
@@ -31,7 +32,7 @@ class DataLoader:
 
     images  float32, shape (N,C,H,W) with channels-last memory; what the transform leaves as uint8
             is divided by 255. Samples that are not images (no H,W,C) are stacked as they are
-    labels  (N,) int64
+    labels  (N,) int64 (but see `mix`)
 
     dataset      anything with `__len__` and `__getitem__ -> (image HWC, label)`; `get_batch` is
                  faster
@@ -42,6 +43,8 @@ class DataLoader:
                  both become Tensors
     drop_last    leave out a last batch that is not full
     transform    of batches, see `transforms`
+    mix          after the transform, images and labels of a batch with each other's; the labels are
+                 then (N, classes) float32
     seed         of the order and the transforms
     prefetch     batches made ahead, at most
 
@@ -61,6 +64,7 @@ class DataLoader:
         collate_fn: Collate | None = None,
         drop_last: bool = False,
         transform: Transform | None = None,
+        mix: Mix | None = None,
         seed: int = 0,
         prefetch: int = 2,
     ) -> None:
@@ -80,7 +84,7 @@ class DataLoader:
         self.batch_size, self.drop_last = batch_size, drop_last
         self.num_workers, self.prefetch = num_workers, prefetch
         self.collate_fn: Collate = collate_fn or to_tensors
-        self.transform, self.seed = transform, seed
+        self.transform, self.mix, self.seed = transform, mix, seed
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -119,8 +123,11 @@ class DataLoader:
     ) -> tuple[np.ndarray, np.ndarray]:
         try:
             images, labels = get_batch(self.dataset, indices)
+            draw = Draw(self.seed, epoch, keys)
             if self.transform is not None:
-                images = self.transform(images, Draw(self.seed, epoch, keys))
+                images = self.transform(images, draw)
+            if self.mix is not None:
+                images, labels = self.mix(ToFloat()(images), labels, draw)
             if images.ndim == 4:
                 # N,C,H,W for the eye, N,H,W,C in memory
                 images = np.ascontiguousarray(ToFloat()(images)).transpose(0, 3, 1, 2)

@@ -1,17 +1,20 @@
-"""Where image files lie: a folder on disk or a zip archive, seen through the same three questions.
+"""Where image files lie: a folder on disk or a zip archive, seen through the same four questions.
 
-children(folder)   the folders and files directly in it
+scan(folder)       what lies directly in it, one at a time: a look ends when enough is known
+children(folder)   the folders and files directly in it, sorted
 walk(folder)       every file below it, with a text that changes when the file does
 read(name)         the bytes of one file
 
 Names are relative, with "/" between the parts, "" for the root. What is hidden (".git", "._x.jpg")
-or added by macOS ("__MACOSX") is not seen. Nothing is ever extracted.
+or added by macOS ("__MACOSX") is not seen. A link that leads nowhere, a pipe or a socket counts as
+a file, so that it is named when it is read and does not just go missing. Nothing is ever extracted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -30,6 +33,8 @@ class Source(Protocol):
 
     @property
     def path(self) -> Path: ...
+
+    def scan(self, folder: str) -> Iterator[tuple[str, bool]]: ...
 
     def children(self, folder: str) -> tuple[list[str], list[str]]: ...
 
@@ -58,24 +63,68 @@ def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
+def _sorted(found: Iterator[tuple[str, bool]]) -> tuple[list[str], list[str]]:
+    """Folders and files, each sorted."""
+    names = sorted(found)
+    return [n for n, folder in names if folder], [n for n, folder in names if not folder]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _state(entry: os.DirEntry[str]) -> str:
+    try:
+        status = entry.stat()
+    except OSError:  # a link that leads nowhere: named when it is read
+        return "0,absent"
+    return f"{status.st_size},{status.st_mtime_ns}"
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of an image file; DataError naming it if it cannot be read or is no plain file."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+            raise DataError(f"{shown(path)} is {kind}, not a file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise DataError(f"{shown(path)} is larger than {MAX_FILE_BYTES >> 20} MB")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, DataError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{shown(path)} cannot be read: {reason}") from None
+
+
 class FolderSource:
     """A folder on disk. Symbolic links are followed, once each on the way down."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def _scan(self, folder: str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        """What is not hidden, in the file system's order."""
         try:
             with os.scandir(self.path / folder) as found:
-                entries = [entry for entry in found if not _hidden(entry.name)]
+                for entry in found:
+                    if not _hidden(entry.name):
+                        yield entry
         except OSError as error:
             where = shown(self.path / folder)
             raise DataError(f"{where} cannot be read: {error.strerror or error}") from None
-        return [e for e in entries if e.is_dir()], [e for e in entries if e.is_file()]
+
+    def scan(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """(name, whether it is a folder), in no order."""
+        for entry in self._entries(folder):
+            yield entry.name, _is_folder(entry)
 
     def children(self, folder: str) -> tuple[list[str], list[str]]:
-        folders, files = self._scan(folder)
-        return sorted(e.name for e in folders), sorted(e.name for e in files)
+        return _sorted(self.scan(folder))
 
     def walk(self, folder: str) -> Iterator[tuple[str, str]]:
         yield from self._walk(folder, ())
@@ -84,27 +133,36 @@ class FolderSource:
         real = os.path.realpath(self.path / folder)
         if real in above:
             return  # a link to a folder that holds it
-        folders, files = self._scan(folder)
-        for entry in files:
-            status = entry.stat()
-            yield _join(folder, entry.name), f"{status.st_size},{status.st_mtime_ns}"
-        for entry in folders:
-            yield from self._walk(_join(folder, entry.name), (*above, real))
+        folders = []
+        for entry in self._entries(folder):
+            name = _join(folder, entry.name)
+            if _is_folder(entry):
+                folders.append(name)
+            else:
+                yield name, _state(entry)
+        for name in folders:
+            yield from self._walk(name, (*above, real))
 
     def read(self, name: str) -> bytes:
-        path = self.path / name
-        try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise DataError(f"{shown(path)} is larger than {MAX_FILE_BYTES >> 20} MB")
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{shown(path)} cannot be read: {error.strerror or error}") from None
+        return read_file(self.path / name)
 
     def __enter__(self) -> FolderSource:
         return self
 
     def __exit__(self, *error: object) -> None:
         pass  # nothing is held open
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """The name of a member. macOS and many scripts write UTF-8 without the flag that says so; the
+    standard's meaning of such bytes, code page 437, is taken only where they are no UTF-8.
+    """
+    if info.flag_bits & 0x800 or info.filename.isascii():
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
 
 
 class ZipSource:
@@ -184,7 +242,7 @@ class ZipSource:
         self._folders, self._files = folders, files
 
     def _parts(self, info: zipfile.ZipInfo) -> list[str]:
-        name = info.filename.replace("\\", "/")
+        name = _zip_name(info).replace("\\", "/")
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if name.startswith("/") or ".." in parts or not parts or ":" in parts[0]:
             raise DataError(
@@ -193,9 +251,14 @@ class ZipSource:
             )
         return parts
 
-    def children(self, folder: str) -> tuple[list[str], list[str]]:
+    def scan(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """(name, whether it is a folder), in no order."""
         self._open()
-        return sorted(self._folders[folder]), sorted(self._files[folder])
+        yield from ((name, True) for name in self._folders[folder])
+        yield from ((name, False) for name in self._files[folder])
+
+    def children(self, folder: str) -> tuple[list[str], list[str]]:
+        return _sorted(self.scan(folder))
 
     def walk(self, folder: str) -> Iterator[tuple[str, str]]:
         self._open()

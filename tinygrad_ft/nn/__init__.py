@@ -1,39 +1,176 @@
 """Layers, losses and their initialisation, with PyTorch's names and meaning."""
 
 from tinygrad_ft.nn import functional, init, utils
-from tinygrad_ft.nn.activation import Dropout, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
-from tinygrad_ft.nn.container import ModuleList, Sequential
-from tinygrad_ft.nn.conv import Conv2d
+from tinygrad_ft.nn.activation import (
+    CELU,
+    ELU,
+    GELU,
+    GLU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softmin,
+    Softplus,
+    Softsign,
+    Tanh,
+    Tanhshrink,
+    Threshold,
+)
+from tinygrad_ft.nn.attention import MultiheadAttention
+from tinygrad_ft.nn.container import ModuleDict, ModuleList, ParameterList, Sequential
+from tinygrad_ft.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from tinygrad_ft.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d
+from tinygrad_ft.nn.embedding import Embedding
 from tinygrad_ft.nn.freeze import freeze, unfreeze
-from tinygrad_ft.nn.linear import Flatten, Identity, Linear
-from tinygrad_ft.nn.loss import CrossEntropyLoss, MSELoss
+from tinygrad_ft.nn.group_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
+from tinygrad_ft.nn.linear import Flatten, Identity, Linear, Unflatten
+from tinygrad_ft.nn.loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
 from tinygrad_ft.nn.module import Module
-from tinygrad_ft.nn.norm import BatchNorm1d, BatchNorm2d
+from tinygrad_ft.nn.norm import BatchNorm1d, BatchNorm2d, InstanceNorm1d, InstanceNorm2d
+from tinygrad_ft.nn.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ZeroPad1d,
+    ZeroPad2d,
+)
 from tinygrad_ft.nn.parameter import Parameter
-from tinygrad_ft.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from tinygrad_ft.nn.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    MaxPool1d,
+    MaxPool2d,
+)
+from tinygrad_ft.nn.resample import Fold, PixelShuffle, PixelUnshuffle, Unfold, Upsample
+from tinygrad_ft.nn.rnn import GRU, LSTM, RNN
+from tinygrad_ft.nn.rnn_cell import GRUCell, LSTMCell, RNNCell
+from tinygrad_ft.nn.similarity import Bilinear, CosineSimilarity, PairwiseDistance
+from tinygrad_ft.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SELU",
+    "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "AlphaDropout",
+    "AvgPool1d",
     "AvgPool2d",
+    "BCELoss",
+    "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Bilinear",
+    "CircularPad1d",
+    "CircularPad2d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "CosineSimilarity",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Embedding",
     "Flatten",
+    "Fold",
+    "GRUCell",
+    "GroupNorm",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "KLDivLoss",
+    "L1Loss",
+    "LSTMCell",
+    "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
+    "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool1d",
     "MaxPool2d",
+    "Mish",
     "Module",
+    "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
+    "NLLLoss",
+    "PReLU",
+    "PairwiseDistance",
     "Parameter",
+    "ParameterList",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "RMSNorm",
+    "RNNCell",
     "ReLU",
+    "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
+    "Softmin",
+    "Softplus",
+    "Softsign",
     "Tanh",
+    "Tanhshrink",
+    "Threshold",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
+    "Unflatten",
+    "Unfold",
+    "Upsample",
+    "ZeroPad1d",
+    "ZeroPad2d",
     "freeze",
     "functional",
     "init",

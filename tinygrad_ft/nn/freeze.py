@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from tinygrad_ft.nn.module import Module
-from tinygrad_ft.nn.norm import BatchNorm
+from tinygrad_ft.nn.norm import RunningNorm
 
 M = TypeVar("M", bound=Module)
 
@@ -34,6 +34,6 @@ def _set_frozen(module: M, frozen: bool) -> M:
     if frozen:
         module.zero_grad()  # a gradient left from before would still move it at the next step
     for child in module.modules():
-        if isinstance(child, BatchNorm):
+        if isinstance(child, RunningNorm):
             child.frozen = frozen
     return module

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import DTypeLike
 
+from tinygrad_ft import observe
 from tinygrad_ft.nn import state
 from tinygrad_ft.nn.parameter import Parameter, clear_grad
 from tinygrad_ft.tensor import Tensor
@@ -58,11 +59,16 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward(): define one")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        observer = observe.current
+        if observer is not None:
+            observer.enters(self)
         result = self.forward(*args, **kwargs)
         for hook in tuple(self._forward_hooks.values()):
             replaced = hook(self, args, result)
             if replaced is not None:
                 result = replaced
+        if observer is not None:
+            observer.leaves(self)
         return result
 
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:

@@ -1,4 +1,7 @@
-"""Batch normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167), with PyTorch's conventions."""
+"""Batch normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167) and instance normalisation
+(Ulyanov et al. 2016, arXiv 1607.08022), with PyTorch's conventions. Other norms are in
+`group_norm.py`.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,10 @@ from tinygrad_ft.nn.parameter import Parameter
 from tinygrad_ft.tensor import Tensor
 
 
-class BatchNorm(Module):
-    """What BatchNorm1d and BatchNorm2d share; per channel
+class RunningNorm(Module):
+    """What norms with running statistics share: parameters, buffers, and how they are shown.
 
-        y = (x - mean) / sqrt(var + eps) * weight + bias
-
-    In training mean and (biased) variance are those of the batch, and the running values follow:
-    running = (1 - momentum) * running + momentum * batch, with the unbiased variance; `momentum`
-    None keeps the plain average over all batches. In evaluation, and when `frozen` (see
-    `nn.freeze`), the running values are used and stay as they are.
+    `frozen` (see `nn.freeze`) keeps the statistics as they are, and used, in training too.
     """
 
     optional_state: ClassVar[frozenset[str]] = frozenset({"num_batches_tracked"})
@@ -77,6 +75,24 @@ class BatchNorm(Module):
             init.ones_(self.weight)
             init.zeros_(self.bias)
 
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}" + (", frozen=True" * self.frozen)
+        )
+
+
+class BatchNorm(RunningNorm):
+    """What BatchNorm1d and BatchNorm2d share; per channel
+
+        y = (x - mean) / sqrt(var + eps) * weight + bias
+
+    In training mean and (biased) variance are those of the batch, and the running values follow:
+    running = (1 - momentum) * running + momentum * batch, with the unbiased variance; `momentum`
+    None keeps the plain average over all batches. In evaluation, and when `frozen` (see
+    `nn.freeze`), the running values are used and stay as they are.
+    """
+
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in self.input_dims or x.shape[1] != self.num_features:
             wanted = " or ".join(self.input_dims.values()).replace("C", str(self.num_features))
@@ -104,12 +120,6 @@ class BatchNorm(Module):
             eps=self.eps,
         )
 
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}" + (", frozen=True" * self.frozen)
-        )
-
 
 class BatchNorm2d(BatchNorm):
     """Batch norm over (N, H, W) of images (N, C, H, W)."""
@@ -121,3 +131,54 @@ class BatchNorm1d(BatchNorm):
     """Batch norm over N of vectors (N, C), or over (N, L) of sequences (N, C, L)."""
 
     input_dims: ClassVar[dict[int, str]] = {2: "(N, C)", 3: "(N, C, L)"}
+
+
+class InstanceNorm(RunningNorm):
+    """What InstanceNorm1d and InstanceNorm2d share; per item and channel
+
+        y = (x - mean) / sqrt(var + eps) * weight + bias
+
+    mean and (biased) variance are those of the item's channel, in training and in evaluation. With
+    `track_running_stats` the running values follow their average over the batch in training, and
+    are used in evaluation and when `frozen` (see `nn.freeze`).
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = self.input_dims.get(x.ndim)
+        if shape is None or x.shape[shape[1:].split(", ").index("C")] != self.num_features:
+            wanted = " or ".join(self.input_dims.values()).replace("C", str(self.num_features))
+            raise ValueError(f"{self!r} got an input of shape {x.shape}: expected {wanted}")
+        use_own = self.running_mean is None or (self.training and not self.frozen)
+        out = F.instance_norm(
+            x if "N" in shape else x.unsqueeze(0),
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            use_own,
+            0.0 if self.momentum is None else self.momentum,
+            self.eps,
+        )
+        return out if "N" in shape else out.squeeze(0)
+
+
+class InstanceNorm2d(InstanceNorm):
+    """Instance norm over (H, W) of images (N, C, H, W) or (C, H, W)."""
+
+    input_dims: ClassVar[dict[int, str]] = {4: "(N, C, H, W)", 3: "(C, H, W)"}
+
+
+class InstanceNorm1d(InstanceNorm):
+    """Instance norm over L of sequences (N, C, L) or (C, L)."""
+
+    input_dims: ClassVar[dict[int, str]] = {3: "(N, C, L)", 2: "(C, L)"}

@@ -9,7 +9,7 @@ import numpy as np
 
 import kernels
 from kernels.elementwise import FLAT_MINIMUM
-from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
+from tinygrad_ft.tensor import Tensor, TensorLike
 
 
 def raw(value: TensorLike) -> np.ndarray:
@@ -17,16 +17,7 @@ def raw(value: TensorLike) -> np.ndarray:
     return value._data if isinstance(value, Tensor) else np.asarray(value)
 
 
-def raw_index(index: Any) -> Any:
-    """An index in which every Tensor is replaced by its ndarray."""
-    if isinstance(index, Tensor):
-        return index._data
-    if isinstance(index, tuple):
-        return tuple(raw_index(i) for i in index)
-    return index
-
-
-def plain(number: Scalar | None) -> Any:
+def plain(number: Any) -> Any:
     """A NumPy scalar as a Python number, which adapts to the dtype of what it meets."""
     return number.item() if isinstance(number, np.generic) else number
 

@@ -1,6 +1,14 @@
-"""Activations: relu, sigmoid, tanh. z is the input of the activation and a = f(z) its output."""
+"""Activations: ReLU, and the smooth ones. x is the input of the activation, out = f(x) its output.
+
+Beyond some limit each of these is exactly its asymptote, in float64 as well. Products such as
+x * sigmoid(x) are computed from an x that is limited there first: at -inf the value is then 0 and
+not -inf * 0, and derivatives of any order are numbers too.
+"""
 
 from __future__ import annotations
+
+import math
+from typing import Literal
 
 import numpy as np
 
@@ -8,9 +16,18 @@ import kernels
 from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import as_tensor, float_operand
+from tinygrad_ft.ops._unary import UnaryOp, unary
+from tinygrad_ft.ops.selection import where
+from tinygrad_ft.ops.softmax import softmax
+from tinygrad_ft.ops.unary import abs, gaussian, reciprocal, sigmoid, sigmoid_array, tanh
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 Grads = tuple[Tensor | None, ...]
+
+# e^-750 is 0
+LIMIT = 750.0
+# the normal distribution beyond 40 is 0
+NORMAL_LIMIT = 40.0
 
 
 class ReLU(Function):
@@ -41,30 +58,24 @@ class Mask(Function):
         return (mask(grad_out, self.constant("mask"), self.scale),)
 
 
-class Sigmoid(Function):
-    """out = 1 / (1 + e^-x);  grad_x = grad_out * out * (1 - out)"""
+class Softplus(Function):
+    """out = ln(1 + e^(beta * x)) / beta where beta * x <= threshold, else x;
+    grad_x = grad_out * sigmoid(beta * x) where beta * x <= threshold, else grad_out"""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_output()
-        # e^-|x| never overflows: 1 / (1 + e) for x >= 0, e / (1 + e) for x < 0
-        e = np.exp(-np.abs(x))
-        return np.where(x >= 0, x.dtype.type(1), e) / (1 + e)
-
-    def backward(self, grad_out: Tensor) -> Grads:
-        out = self.output()
-        return (grad_out * (out * (1.0 - out)),)
-
-
-class Tanh(Function):
-    """out = tanh x;  grad_x = grad_out * (1 - out^2)"""
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_output()
-        return np.tanh(x)
+    def forward(self, x: np.ndarray, *, beta: float, threshold: float) -> np.ndarray:
+        self.beta, self.threshold = beta, threshold
+        self.save_input(0)
+        scaled = x * beta
+        return np.where(scaled > threshold, x, _softplus_array(scaled) / beta)
 
     def backward(self, grad_out: Tensor) -> Grads:
-        out = self.output()
-        return (grad_out * (1.0 - out * out),)
+        scaled = self.input(0) * self.beta
+        return (grad_out * where(scaled._data > self.threshold, 1.0, sigmoid(scaled)),)
+
+
+def _softplus_array(x: np.ndarray) -> np.ndarray:
+    """ln(1 + e^x) without overflow, and with all digits where e^x is small."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
 def relu(input: TensorLike) -> Tensor:
@@ -79,11 +90,189 @@ def mask(x: Tensor, mask: np.ndarray, scale: float = 1.0) -> Tensor:
     return Mask.apply(x, mask=mask, scale=scale)
 
 
-def sigmoid(input: TensorLike) -> Tensor:
-    """1 / (1 + e^-x), without overflow."""
-    return Sigmoid.apply(float_operand("sigmoid", input))
+def softplus(input: TensorLike, beta: float = 1, threshold: float = 20) -> Tensor:
+    """A smooth max(x, 0); above `threshold` it is x itself. ValueError if beta is 0."""
+    if beta == 0:
+        raise ValueError("softplus: beta must not be 0")
+    x = float_operand("softplus", input)
+    return Softplus.apply(x, beta=float(beta), threshold=float(threshold))
 
 
-def tanh(input: TensorLike) -> Tensor:
-    """The hyperbolic tangent."""
-    return Tanh.apply(float_operand("tanh", input))
+logsigmoid = unary(
+    "logsigmoid",
+    "The logarithm of the sigmoid, exact where the sigmoid itself would be 0.",
+    "out = -ln(1 + e^-x);  grad_x = grad_out * sigmoid(-x)",
+    lambda x: -_softplus_array(-x),
+    from_input=lambda grad_out, x: grad_out * sigmoid(-x),
+)
+
+
+def _silu_slope(x: Tensor) -> Tensor:
+    x = x.clamp(-LIMIT, LIMIT)
+    s = sigmoid(x)
+    return s + x * (s * (1.0 - s))
+
+
+def _silu_array(x: np.ndarray) -> np.ndarray:
+    x = np.maximum(x, -LIMIT)
+    return x * sigmoid_array(x)
+
+
+silu = unary(
+    "silu",
+    "x times its sigmoid, also called swish. Source: Elfwing et al. 2017, arXiv 1702.03118.",
+    "out = x * sigmoid(x);  grad_x = grad_out * (sigmoid(x) + x * sigmoid(x) * (1 - sigmoid(x)))",
+    _silu_array,
+    from_input=lambda grad_out, x: grad_out * _silu_slope(x),
+)
+
+
+def _mish_slope(x: Tensor) -> Tensor:
+    x = x.clamp(-LIMIT, LIMIT)
+    t = tanh(softplus(x))
+    return t + x * (1.0 - t * t) * sigmoid(x)
+
+
+def _mish_array(x: np.ndarray) -> np.ndarray:
+    x = np.maximum(x, -LIMIT)
+    return x * np.tanh(_softplus_array(x))
+
+
+mish = unary(
+    "mish",
+    "x times the hyperbolic tangent of its softplus. Source: Misra 2019, arXiv 1908.08681.",
+    "out = x * t;  t = tanh(softplus(x));\ngrad_x = grad_out * (t + x * (1 - t^2) * sigmoid(x))",
+    _mish_array,
+    from_input=lambda grad_out, x: grad_out * _mish_slope(x),
+)
+
+
+# ---- GELU ----------------------------------------------------------------------------------------
+
+
+def _normal_cdf_array(x: np.ndarray) -> np.ndarray:
+    # imported late: it takes longer than all of NumPy
+    from scipy.special import ndtr
+
+    out: np.ndarray = ndtr(x)
+    return out
+
+
+def _normal_density(x: Tensor) -> Tensor:
+    return gaussian(x * math.sqrt(0.5)) * (1 / math.sqrt(2 * math.pi))
+
+
+normal_cdf = unary(
+    "normal_cdf",
+    "The share of the standard normal distribution that is below x.",
+    "out = Phi(x);  grad_x = grad_out * e^(-x^2 / 2) / sqrt(2 * pi)",
+    _normal_cdf_array,
+    from_input=lambda grad_out, x: grad_out * _normal_density(x),
+)
+
+
+def _gelu_slope(x: Tensor) -> Tensor:
+    x = x.clamp(-NORMAL_LIMIT, NORMAL_LIMIT)
+    return normal_cdf(x) + x * _normal_density(x)
+
+
+def _gelu_array(x: np.ndarray) -> np.ndarray:
+    x = np.maximum(x, -NORMAL_LIMIT)
+    return x * _normal_cdf_array(x)
+
+
+_gelu = unary(
+    "gelu",
+    "x times the normal distribution function Phi.",
+    "out = x * Phi(x);  grad_x = grad_out * (Phi(x) + x * e^(-x^2 / 2) / sqrt(2 * pi))",
+    _gelu_array,
+    from_input=lambda grad_out, x: grad_out * _gelu_slope(x),
+)
+
+# (1 + tanh u) / 2 = sigmoid(2 u), which keeps its digits where tanh is near -1
+SLOPE, CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
+
+
+def _gelu_tanh_slope(x: Tensor) -> Tensor:
+    x = x.clamp(-NORMAL_LIMIT, NORMAL_LIMIT)
+    square = x * x
+    s = sigmoid(x * (square * CUBIC + 1.0) * SLOPE)
+    return s + x * (s * (1.0 - s)) * ((square * (3 * CUBIC) + 1.0) * SLOPE)
+
+
+def _gelu_tanh_array(x: np.ndarray) -> np.ndarray:
+    limited = np.clip(x, -NORMAL_LIMIT, NORMAL_LIMIT)
+    s = sigmoid_array(limited * (limited * limited * CUBIC + 1) * SLOPE)
+    return np.maximum(x, -NORMAL_LIMIT) * s
+
+
+_gelu_tanh = unary(
+    "gelu_tanh",
+    "GELU with the normal distribution function replaced by a sigmoid.",
+    "out = x * s;  s = sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3));\n"
+    "grad_x = grad_out * (s + x * s * (1 - s) * 2 * sqrt(2 / pi) * (1 + 0.134145 * x^2))",
+    _gelu_tanh_array,
+    from_input=lambda grad_out, x: grad_out * _gelu_tanh_slope(x),
+)
+
+_GELU: dict[str, UnaryOp] = {"none": _gelu, "tanh": _gelu_tanh}
+
+
+def gelu(input: TensorLike, approximate: Literal["none", "tanh"] = "none") -> Tensor:
+    """x times the normal distribution function Phi.
+
+    out = x * Phi(x)
+    grad_x = grad_out * (Phi(x) + x * e^(-x^2 / 2) / sqrt(2 * pi))
+
+    With `approximate="tanh"` Phi(x) is replaced by (1 + tanh(u)) / 2 with
+    u = sqrt(2 / pi) * (x + 0.044715 * x^3). Source: Hendrycks and Gimpel 2016, arXiv 1606.08415.
+    """
+    if approximate not in _GELU:
+        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return _GELU[approximate](input)
+
+
+# ---- bounded, shrinking, normalising -------------------------------------------------------------
+
+
+def _softsign_array(x: np.ndarray) -> np.ndarray:
+    largest = np.finfo(x.dtype).max
+    x = np.clip(x, -largest, largest)
+    return x / (1 + np.abs(x))
+
+
+def _softsign_slope(x: Tensor) -> Tensor:
+    share = reciprocal(abs(x) + 1.0)
+    return share * share
+
+
+softsign = unary(
+    "softsign",
+    "From -1 to 1, with flat and heavy tails.",
+    "out = x / (1 + |x|);  grad_x = grad_out / (1 + |x|)^2",
+    _softsign_array,
+    from_input=lambda grad_out, x: grad_out * _softsign_slope(x),
+)
+
+
+def _tanhshrink_slope(x: Tensor) -> Tensor:
+    t = tanh(x)
+    return t * t
+
+
+tanhshrink = unary(
+    "tanhshrink",
+    "x without its hyperbolic tangent.",
+    "out = x - tanh(x);  grad_x = grad_out * tanh(x)^2",
+    lambda x: x - np.tanh(x),
+    from_input=lambda grad_out, x: grad_out * _tanhshrink_slope(x),
+)
+
+
+def softmin(input: TensorLike, dim: int) -> Tensor:
+    """e^-x normalised to sum 1 along `dim`.
+
+    out_i = e^-x_i / sum_j e^-x_j
+    grad_x = out * (sum_j grad_out_j * out_j - grad_out)
+    """
+    return softmax(-float_operand("softmin", input), dim)

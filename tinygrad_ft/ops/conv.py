@@ -1,11 +1,11 @@
-"""2-D convolution: three ops, closed under differentiation.
+"""Convolution: three ops, closed under differentiation.
 
 With y = conv(x, w) bilinear in x and w, and <a, b> the sum of the products of all elements:
 
     <conv(x, w), g> = <x, grad_input(g, w)> = <w, grad_weight(g, x)>
 
 Each of the three is bilinear, and the gradient of each is made of the other two. float32 runs on
-the kernels in `kernels/conv.py`.
+the kernels in `kernels/conv.py`. One dimension is an image of height 1.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 
 import kernels
 from tinygrad_ft.function import Function
+from tinygrad_ft.ops._sizes import Pair, Sizes, as_sizes, planar
+from tinygrad_ft.ops.pad import pad
 from tinygrad_ft.ops.shape import reshape
 from tinygrad_ft.tensor import Tensor
 
 Grads = tuple[Tensor | None, ...]
-Pair = tuple[int, int]
 
 
 class Geometry(NamedTuple):
@@ -33,9 +34,10 @@ class Geometry(NamedTuple):
 
 
 class Conv2d(Function):
-    """y[n,o,i,j] = sum over c,p,q of w[o,c,p,q] * x[n,c, i*stride + p*dilation - padding, ...]
+    """y[n, o, i, j] = sum_{c, p, q} w[o, c, p, q] * x[n, c, s * i + d * p - b, s * j + d * q - b];
+    grad_x = conv2d_grad_input(grad_y, w);  grad_w = conv2d_grad_weight(grad_y, x)
 
-    grad_x = conv2d_grad_input(grad_y, w),  grad_w = conv2d_grad_weight(grad_y, x)
+    s is the stride, d the dilation, b the padding; outside of the image x is 0.
     """
 
     def forward(self, x: np.ndarray, w: np.ndarray, *, geometry: Geometry) -> np.ndarray:
@@ -55,9 +57,12 @@ class Conv2d(Function):
 
 
 class Conv2dGradInput(Function):
-    """out = the x for which <x, out> = <conv(x, w), g>: g[n,o,i,j] spreads w[o] over its window
+    """out[n, c, k, l] = sum_{o, p, q} w[o, c, p, q]
+    * g[n, o, (k + b - d * p) / s, (l + b - d * q) / s];
+    grad_g = conv2d(grad_out, w);  grad_w = conv2d_grad_weight(g, grad_out)
 
-    grad_g = conv2d(grad_out, w),  grad_w = conv2d_grad_weight(g, grad_out)
+    g is 0 at places that are no integers inside of it: each g[n, o, i, j] spreads w[o] over the
+    window at i, j. s is the stride, d the dilation, b the padding.
     """
 
     def forward(
@@ -78,9 +83,11 @@ class Conv2dGradInput(Function):
 
 
 class Conv2dGradWeight(Function):
-    """out = the w for which <w, out> = <conv(x, w), g>: each tap correlates g with the shifted x
+    """out[o, c, p, q] = sum_{n, i, j} g[n, o, i, j]
+    * x[n, c, s * i + d * p - b, s * j + d * q - b];
+    grad_g = conv2d(x, grad_out);  grad_x = conv2d_grad_input(g, grad_out)
 
-    grad_g = conv2d(x, grad_out),  grad_x = conv2d_grad_input(g, grad_out)
+    s is the stride, d the dilation, b the padding; outside of the image x is 0.
     """
 
     def forward(
@@ -110,95 +117,148 @@ def conv2d_grad_weight(g: Tensor, x: Tensor, shape: tuple[int, ...], geometry: G
     return Conv2dGradWeight.apply(g, x, shape=shape, geometry=geometry)
 
 
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """1-D convolution (cross-correlation): `conv2d` along one dimension.
+
+    out[n, o, i] = bias[o] + sum_{c, p} weight[o, c, p] * x[n, c, s * i + d * p - b];
+    grad_x[n, c, k] = sum_{o, p} weight[o, c, p] * grad_out[n, o, (k + b - d * p) / s];
+    grad_weight[o, c, p] = sum_{n, i} grad_out[n, o, i] * x[n, c, s * i + d * p - b];
+    grad_bias[o] = sum_{n, i} grad_out[n, o, i]
+
+    s is the stride, d the dilation, b the padding. input (N, C, L) or (C, L), weight
+    (O, C / groups, K), bias (O) -> (N, O, L'). Padding and errors as in `conv2d`.
+    """
+    return _conv("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
+
+
 def conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: int | Pair = 1,
-    padding: int | Pair | str = 0,
-    dilation: int | Pair = 1,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
     groups: int = 1,
 ) -> Tensor:
     """2-D convolution (cross-correlation, as in every framework).
 
+    out = conv(x, weight) + bias;  grad_x = conv2d_grad_input(grad_out, weight);
+    grad_weight = conv2d_grad_weight(grad_out, x);
+    grad_bias[o] = sum_{n, i, j} grad_out[n, o, i, j]
+
     input (N, C, H, W) or (C, H, W), weight (O, C / groups, kH, kW), bias (O) -> (N, O, H', W') with
-    H' = floor((H + 2 padding - dilation (kH - 1) - 1) / stride) + 1. `padding` may be "valid" or,
-    with stride 1 and an odd window, "same". Raises ValueError naming the shapes if they do not fit.
+    H' = floor((H + 2 padding - dilation (kH - 1) - 1) / stride) + 1. `padding` may be "valid" (0)
+    or, with stride 1, "same": H' = H, an odd pixel of padding on the right and at the bottom.
+    Raises ValueError naming the shapes if they do not fit.
     """
-    if input.ndim == 3:
-        image = reshape(input, (1, *input.shape))
-        out = conv2d(image, weight, bias, stride, padding, dilation, groups)
-        return reshape(out, out.shape[1:])
-    geometry = _geometry(input, weight, stride, padding, dilation, groups)
-    if input.dtype != weight.dtype:
-        raise TypeError(f"conv2d: input is {input.dtype} but weight is {weight.dtype}")
-    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != weight.dtype):
-        raise ValueError(
-            f"conv2d: a bias of shape {bias.shape} and {bias.dtype} does not fit a weight of shape "
-            f"{weight.shape} and {weight.dtype}"
-        )
-    from tinygrad_ft.ops.fused_inference import deferred_conv
-
-    if (later := deferred_conv(input, weight, bias, geometry)) is not None:
-        return later
-    out = Conv2d.apply(input, weight, geometry=geometry)
-    return out if bias is None else out + reshape(bias, (1, -1, 1, 1))
+    return _conv("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
-def as_pair(op: str, name: str, value: int | Pair, least: int) -> Pair:
-    """An int or a pair of ints as a pair; ValueError if one is below `least`."""
-    try:
-        a, b = (value, value) if isinstance(value, int | np.integer) else value
-    except (TypeError, ValueError):
-        raise ValueError(f"{op}: {name} must be an int or a pair, got {value!r}") from None
-    if a < least or b < least:
-        raise ValueError(f"{op}: {name} must be at least {least}, got {value}")
-    return int(a), int(b)
+SHAPES = {
+    1: ("(N, C, L) or (C, L)", "(O, C/groups, K)"),
+    2: ("(N, C, H, W) or (C, H, W)", "(O, C/groups, kH, kW)"),
+}
 
 
-def _geometry(
-    x: Tensor,
-    w: Tensor,
-    stride: int | Pair,
-    padding: int | Pair | str,
-    dilation: int | Pair,
+def _conv(
+    op: str,
+    dims: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sizes,
+    padding: Sizes | str,
+    dilation: Sizes,
     groups: int,
-) -> Geometry:
-    """All settings as pairs, checked against the shapes."""
-    if x.ndim != 4 or w.ndim != 4:
-        raise ValueError(
-            f"conv2d: needs input (N, C, H, W) and weight (O, C/groups, kH, kW), got {x.shape} and "
-            f"{w.shape}"
-        )
-    stride = as_pair("conv2d", "stride", stride, 1)
-    dilation = as_pair("conv2d", "dilation", dilation, 1)
+) -> Tensor:
+    """Convolution over the last one or two dimensions."""
+    if input.ndim == dims + 1:
+        batch = reshape(input, (1, *input.shape))
+        out = _conv(op, dims, batch, weight, bias, stride, padding, dilation, groups)
+        return reshape(out, out.shape[1:])
+    if input.ndim != dims + 2 or weight.ndim != dims + 2:
+        needs = " and weight ".join(SHAPES[dims])
+        raise ValueError(f"{op}: needs input {needs}, got {input.shape} and {weight.shape}")
+    check_operands(op, input, weight, bias, weight.shape[0])
+    steps = as_sizes(op, "stride", stride, 1, dims)
+    spread = as_sizes(op, "dilation", dilation, 1, dims)
     if isinstance(padding, str):
-        padding = _named_padding(padding, w.shape, stride, dilation)
-    padding = as_pair("conv2d", "padding", padding, 0)
-    if groups < 1 or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
+        input, border = _named_padding(op, padding, input, weight, steps, spread)
+    else:
+        border = as_sizes(op, "padding", padding, 0, dims)
+    x_shape, w_shape = input.shape, weight.shape
+    if groups < 1 or x_shape[1] != w_shape[1] * groups or w_shape[0] % groups:
         raise ValueError(
-            f"conv2d: input {x.shape} has {x.shape[1]} channels, but weight {w.shape} with groups="
-            f"{groups} expects {w.shape[1] * groups} (and {w.shape[0]} outputs in {groups} groups)"
+            f"{op}: input {x_shape} has {x_shape[1]} channels, but weight {w_shape} with groups="
+            f"{groups} expects {w_shape[1] * groups} (and {w_shape[0]} outputs in {groups} groups)"
         )
-    for size, k, p, d, name in zip(
-        x.shape[2:], w.shape[2:], padding, dilation, ("height", "width"), strict=True
-    ):
+    for size, k, p, d in zip(x_shape[2:], w_shape[2:], border, spread, strict=True):
         if k < 1 or size + 2 * p < d * (k - 1) + 1:
             raise ValueError(
-                f"conv2d: the window of {name} {d * (k - 1) + 1} is larger than the padded input's "
-                f"{size + 2 * p} (input {x.shape}, weight {w.shape}, padding {padding}, dilation "
-                f"{dilation})"
+                f"{op}: the window of {d * (k - 1) + 1} is larger than the padded input's "
+                f"{size + 2 * p} (input {x_shape}, weight {w_shape}, padding {border}, dilation "
+                f"{spread})"
             )
-    return Geometry(stride, padding, dilation, groups)
+    geometry = Geometry(planar(steps, 1), planar(border, 0), planar(spread, 1), groups)
+    if dims == 2:
+        from tinygrad_ft.ops.fused_inference import deferred_conv
+
+        if (later := deferred_conv(input, weight, bias, geometry)) is not None:
+            return later
+    out = Conv2d.apply(as_image(input), as_image(weight), geometry=geometry)
+    return add_bias(out, bias, dims)
 
 
-def _named_padding(name: str, w_shape: tuple[int, ...], stride: Pair, dilation: Pair) -> Pair:
-    if name == "valid":
-        return 0, 0
-    spans = [d * (k - 1) for d, k in zip(dilation, w_shape[2:], strict=True)]
-    if name != "same" or stride != (1, 1) or any(s % 2 for s in spans):
+def check_operands(
+    op: str, input: Tensor, weight: Tensor, bias: Tensor | None, outputs: int
+) -> None:
+    """One floating dtype, and a bias for each output channel."""
+    if input.dtype != weight.dtype:
+        raise TypeError(f"{op}: input is {input.dtype} but weight is {weight.dtype}")
+    if bias is not None and (bias.shape != (outputs,) or bias.dtype != weight.dtype):
         raise ValueError(
-            f"conv2d: padding {name!r} with stride {stride} and weight {w_shape}; use 'valid', or "
-            "'same' with stride 1 and an odd window, or numbers"
+            f"{op}: a bias of shape {bias.shape} and {bias.dtype} does not fit a weight of shape "
+            f"{weight.shape} and {weight.dtype}"
         )
-    return spans[0] // 2, spans[1] // 2
+
+
+def as_image(x: Tensor) -> Tensor:
+    """(A, B, L) as (A, B, 1, L); an image as it is."""
+    return x if x.ndim == 4 else reshape(x, (*x.shape[:2], 1, x.shape[2]))
+
+
+def add_bias(out: Tensor, bias: Tensor | None, dims: int) -> Tensor:
+    """A convolution's result in `dims` dimensions, with its bias."""
+    if dims == 1:
+        out = reshape(out, (*out.shape[:2], out.shape[3]))
+    return out if bias is None else out + reshape(bias, (1, -1, *(1,) * dims))
+
+
+def _named_padding(
+    op: str,
+    name: str,
+    x: Tensor,
+    w: Tensor,
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> tuple[Tensor, tuple[int, ...]]:
+    """The input, with what cannot be padded evenly, and the padding on both sides."""
+    if name == "valid":
+        return x, (0,) * len(stride)
+    if name != "same" or max(stride) > 1:
+        raise ValueError(
+            f"{op}: padding {name!r} with stride {stride}; use 'valid', 'same' with stride 1, or "
+            "numbers"
+        )
+    totals = [d * (k - 1) for d, k in zip(dilation, w.shape[2:], strict=True)]
+    if any(t % 2 for t in totals):
+        x = pad(x, [width for t in reversed(totals) for width in (0, t % 2)])
+    return x, tuple(t // 2 for t in totals)

@@ -11,33 +11,30 @@ import numpy as np
 
 from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
+from tinygrad_ft.ops._broadcasting import Broadcasting
 from tinygrad_ft.ops._operands import (
     add_arrays,
     as_tensor,
     check_broadcast,
-    common_dtype,
     float_operand,
     pair,
     plain,
-    raw,
-    unbroadcast,
 )
+from tinygrad_ft.ops.rounding import RoundingMode, rounded_div
+from tinygrad_ft.ops.selection import clamp as clamp
+from tinygrad_ft.ops.selection import maximum as maximum
+from tinygrad_ft.ops.selection import minimum as minimum
+from tinygrad_ft.ops.selection import where as where
+from tinygrad_ft.ops.unary import abs as abs
+from tinygrad_ft.ops.unary import exp as exp
+from tinygrad_ft.ops.unary import log as log
+from tinygrad_ft.ops.unary import sqrt as sqrt
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
 
 Grads = tuple[Tensor | None, ...]
 
 
-class Binary(Function):
-    """Shared by the ops of two operands: undoing the broadcast of the two gradients."""
-
-    def remember_shapes(self, a: np.ndarray, b: np.ndarray) -> None:
-        self.shapes = (a.shape, b.shape)
-
-    def fit(self, index: int, gradient: Tensor) -> Tensor:
-        return unbroadcast(gradient, self.shapes[index])
-
-
-class Add(Binary):
+class Add(Broadcasting):
     """out = a + b;  grad_a = grad_out,  grad_b = grad_out"""
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -50,7 +47,7 @@ class Add(Binary):
         return grad_a, grad_b
 
 
-class Sub(Binary):
+class Sub(Broadcasting):
     """out = a - b;  grad_a = grad_out,  grad_b = -grad_out"""
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -63,7 +60,7 @@ class Sub(Binary):
         return grad_a, grad_b
 
 
-class Mul(Binary):
+class Mul(Broadcasting):
     """out = a * b;  grad_a = grad_out * b,  grad_b = grad_out * a"""
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -78,7 +75,7 @@ class Mul(Binary):
         return grad_a, grad_b
 
 
-class Div(Binary):
+class Div(Broadcasting):
     """out = a / b;  grad_a = grad_out / b,  grad_b = -grad_out * a / b^2"""
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -106,12 +103,15 @@ class Neg(Function):
 
 
 class Pow(Function):
-    """out = x^n, n a number;  grad_x = grad_out * n * x^(n - 1)"""
+    """out = x^n;  grad_x = grad_out * n * x^(n - 1)
+
+    n is a number and no tensor.
+    """
 
     def forward(self, x: np.ndarray, *, exponent: float) -> np.ndarray:
         self.exponent = exponent
         self.save_input(0)
-        return x**exponent
+        return _power(x, exponent)
 
     def backward(self, grad_out: Tensor) -> Grads:
         n = self.exponent
@@ -120,8 +120,8 @@ class Pow(Function):
         return (grad_out * (n * pow(self.input(0), n - 1)),)
 
 
-class PowTensor(Binary):
-    """out = a^b;  grad_a = grad_out * b * a^(b - 1),  grad_b = grad_out * a^b * log(a)
+class PowTensor(Broadcasting):
+    """out = a^b;  grad_a = grad_out * b * a^(b - 1),  grad_b = grad_out * a^b * ln a
 
     Where a = 0 and b >= 0 the gradient of b is 0 (the limit), as in PyTorch.
     """
@@ -130,7 +130,7 @@ class PowTensor(Binary):
         self.remember_shapes(a, b)
         self.save_input(0)
         self.save_input(1)
-        return a**b
+        return _power(a, b)
 
     def backward(self, grad_out: Tensor) -> Grads:
         a, b = self.input(0), self.input(1)
@@ -146,257 +146,143 @@ class PowTensor(Binary):
         return grad_a, grad_b
 
 
-class Exp(Function):
-    """out = e^x;  grad_x = grad_out * out"""
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_output()
-        return np.exp(x)
-
-    def backward(self, grad_out: Tensor) -> Grads:
-        return (grad_out * self.output(),)
-
-
-class Log(Function):
-    """out = ln x;  grad_x = grad_out / x"""
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_input(0)
-        return np.log(x)
-
-    def backward(self, grad_out: Tensor) -> Grads:
-        return (grad_out / self.input(0),)
+def _power(base: np.ndarray, exponent: Any) -> np.ndarray:
+    if base.dtype.kind == "f":
+        return np.asarray(base**exponent)
+    if np.any(np.less(exponent, 0)):
+        raise ValueError(
+            f"pow: {base.dtype} of shape {base.shape} to a negative power is a fraction; convert "
+            "the base to float first"
+        )
+    if base.dtype != np.bool_:
+        return np.asarray(base**exponent)
+    # where NumPy makes int8: a power of booleans is one, and with an integer it is int64
+    kept = np.result_type(base, exponent) == np.bool_
+    return np.asarray(base.astype(np.int64) ** exponent).astype(np.bool_ if kept else np.int64)
 
 
-class Sqrt(Function):
-    """out = sqrt(x);  grad_x = grad_out / (2 * out)"""
+class Atan2(Broadcasting):
+    """out = atan2(a, b);  grad_a = grad_out * b / (a^2 + b^2),
+    grad_b = -grad_out * a / (a^2 + b^2)
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_output()
-        return np.sqrt(x)
-
-    def backward(self, grad_out: Tensor) -> Grads:
-        return (grad_out / (self.output() * 2.0),)
-
-
-class Sin(Function):
-    """out = sin x;  grad_x = grad_out * cos x"""
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_input(0)
-        return np.sin(x)
-
-    def backward(self, grad_out: Tensor) -> Grads:
-        return (grad_out * cos(self.input(0)),)
-
-
-class Cos(Function):
-    """out = cos x;  grad_x = -grad_out * sin x"""
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_input(0)
-        return np.cos(x)
-
-    def backward(self, grad_out: Tensor) -> Grads:
-        return (-grad_out * sin(self.input(0)),)
-
-
-class Abs(Function):
-    """out = |x|;  grad_x = grad_out * sign(x), 0 at x = 0"""
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_constant("sign", np.subtract(x > 0, x < 0, dtype=np.int8))
-        return np.abs(x)
-
-    def backward(self, grad_out: Tensor) -> Grads:
-        return (grad_out * Tensor._wrap(self.constant("sign").astype(grad_out.dtype)),)
-
-
-class Maximum(Binary):
-    """out = max(a, b);  the larger operand gets grad_out; where a = b each gets half"""
-
-    larger: Any = staticmethod(np.greater)
-    choose: Any = staticmethod(np.maximum)
+    At the origin, which has no direction, the gradient is 0.
+    """
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.remember_shapes(a, b)
-        # twice the share of a: 2 where it is chosen, 0 where b is, 1 where equal or one is NaN
-        a_wins, b_wins = self.larger(a, b), self.larger(b, a)
-        self.save_constant("share", np.subtract(a_wins, b_wins, dtype=np.int8) + np.int8(1))
-        return self.choose(a, b)
+        self.save_input(0)
+        self.save_input(1)
+        return np.arctan2(a, b)
 
     def backward(self, grad_out: Tensor) -> Grads:
-        share = self.constant("share").astype(grad_out.dtype) / grad_out.dtype.type(2)
-        grad_a = self.fit(0, grad_out * Tensor._wrap(share)) if self.needs_input_grad[0] else None
-        rest = Tensor._wrap(1 - share)
-        grad_b = self.fit(1, grad_out * rest) if self.needs_input_grad[1] else None
+        a, b = self.input(0), self.input(1)
+        square = a * a + b * b
+        share = grad_out / where(square._data == 0, 1.0, square)
+        grad_a = self.fit(0, share * b) if self.needs_input_grad[0] else None
+        grad_b = self.fit(1, -share * a) if self.needs_input_grad[1] else None
         return grad_a, grad_b
 
 
-class Minimum(Maximum):
-    """out = min(a, b);  the smaller operand gets grad_out; where a = b each gets half"""
+class Lerp(Broadcasting):
+    """out = a + w * (b - a);  grad_a = grad_out * (1 - w),  grad_b = grad_out * w,
+    grad_w = grad_out * (b - a)"""
 
-    larger = staticmethod(np.less)
-    choose = staticmethod(np.minimum)
-
-
-class Where(Binary):
-    """out = a where mask else b;  grad_a = grad_out where mask else 0,  grad_b the other way"""
-
-    def forward(self, a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        self.remember_shapes(a, b)
+    def forward(self, a: np.ndarray, b: np.ndarray, w: np.ndarray) -> np.ndarray:
+        self.remember_shapes(a, b, w)
+        self.save_input(0, needed_by=2)
+        self.save_input(1, needed_by=2)
         self.save_input(2)
-        return np.where(mask, a, b)
+        # from the nearer end, so that w = 0 gives exactly a and w = 1 exactly b
+        return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w))
 
     def backward(self, grad_out: Tensor) -> Grads:
-        mask = self.input(2)
-        grad_a = self.fit(0, where(mask, grad_out, 0.0)) if self.needs_input_grad[0] else None
-        grad_b = self.fit(1, where(mask, 0.0, grad_out)) if self.needs_input_grad[1] else None
-        return grad_a, grad_b, None
-
-
-class Clamp(Function):
-    """out = min(max(x, low), high);  grad_x = grad_out where low <= x <= high, else 0"""
-
-    def forward(self, x: np.ndarray, *, low: Scalar | None, high: Scalar | None) -> np.ndarray:
-        inside = np.ones(x.shape, np.bool_)
-        if low is not None:
-            inside &= x >= low
-        if high is not None:
-            inside &= x <= high
-        self.save_constant("inside", inside)
-        return np.clip(x, low, high)
-
-    def backward(self, grad_out: Tensor) -> Grads:
-        return (where(self.constant("inside"), grad_out, 0.0),)
+        w = self.input(2)
+        grad_a = self.fit(0, grad_out * (1.0 - w)) if self.needs_input_grad[0] else None
+        grad_b = self.fit(1, grad_out * w) if self.needs_input_grad[1] else None
+        grad_w = None
+        if self.needs_input_grad[2]:
+            grad_w = self.fit(2, grad_out * (self.input(1) - self.input(0)))
+        return grad_a, grad_b, grad_w
 
 
 # ---- what users call -----------------------------------------------------------------------------
 
 
-def add(a: TensorLike, b: TensorLike) -> Tensor:
-    """a + b, broadcast."""
-    if isinstance(a, Deferred) and (together := a.then_add(b)) is not None:
-        return together
-    if isinstance(b, Deferred) and (together := b.then_add(a)) is not None:
-        return together
-    return Add.apply(*pair("add", a, b))
+def add(input: TensorLike, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
+    """a + alpha * b, broadcast.
+
+    out = a + alpha * b
+    grad_a = grad_out
+    grad_b = grad_out * alpha
+    """
+    if alpha == 1:
+        if isinstance(input, Deferred) and (together := input.then_add(other)) is not None:
+            return together
+        if isinstance(other, Deferred) and (together := other.then_add(input)) is not None:
+            return together
+    return Add.apply(*pair("add", input, other if alpha == 1 else scaled("add", other, alpha)))
 
 
-def sub(a: TensorLike, b: TensorLike) -> Tensor:
-    """a - b, broadcast."""
-    return Sub.apply(*pair("sub", a, b))
+def sub(input: TensorLike, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
+    """a - alpha * b, broadcast.
+
+    out = a - alpha * b
+    grad_a = grad_out
+    grad_b = -grad_out * alpha
+    """
+    return Sub.apply(*pair("sub", input, other if alpha == 1 else scaled("sub", other, alpha)))
 
 
-def mul(a: TensorLike, b: TensorLike) -> Tensor:
+def scaled(op: str, other: TensorLike, alpha: Scalar) -> TensorLike:
+    """other * alpha; TypeError where that would turn integers into floats."""
+    if isinstance(other, Tensor) and other.dtype.kind != "f" and isinstance(alpha, float):
+        raise TypeError(f"{op}: alpha={alpha} is a float, but other is {other.dtype}")
+    return other * alpha
+
+
+def mul(input: TensorLike, other: TensorLike) -> Tensor:
     """a * b, elementwise, broadcast."""
-    return Mul.apply(*pair("mul", a, b))
+    return Mul.apply(*pair("mul", input, other))
 
 
-def div(a: TensorLike, b: TensorLike) -> Tensor:
-    """a / b, elementwise, broadcast; integers are divided as float32."""
-    x, y = pair("div", a, b)
+def div(
+    input: TensorLike, other: TensorLike, *, rounding_mode: RoundingMode | None = None
+) -> Tensor:
+    """a / b, elementwise, broadcast; integers are divided as float32.
+
+    With `rounding_mode` "floor" (down) or "trunc" (towards 0) the quotient is rounded, has no
+    gradient but 0, and is an integer for integers; these raise ZeroDivisionError at a 0.
+    """
+    if rounding_mode is not None:
+        return rounded_div("div", input, other, rounding_mode)
+    x, y = pair("div", input, other)
     return Div.apply(float_operand("div", x), float_operand("div", y))
 
 
-def neg(x: TensorLike) -> Tensor:
+def neg(input: TensorLike) -> Tensor:
     """-x"""
-    return Neg.apply(as_tensor(x))
+    return Neg.apply(as_tensor(input))
 
 
-def pow(base: TensorLike, exponent: TensorLike) -> Tensor:
-    """base ** exponent, elementwise, broadcast; a Python number as exponent is the fast case."""
-    if isinstance(base, Tensor) and isinstance(exponent, int | float):
-        if base.dtype.kind != "f" and isinstance(exponent, float):
-            base = float_operand("pow", base)
-        return Pow.apply(base, exponent=plain(exponent))
-    return PowTensor.apply(*pair("pow", base, exponent))
+def pow(input: TensorLike, exponent: TensorLike) -> Tensor:
+    """input ** exponent, elementwise, broadcast; a Python number as exponent is the fast case."""
+    if isinstance(input, Tensor) and isinstance(exponent, int | float):
+        if input.dtype.kind != "f" and isinstance(exponent, float):
+            input = float_operand("pow", input)
+        return Pow.apply(input, exponent=plain(exponent))
+    return PowTensor.apply(*pair("pow", input, exponent))
 
 
-def exp(x: TensorLike) -> Tensor:
-    """e^x"""
-    return Exp.apply(float_operand("exp", x))
+def atan2(input: TensorLike, other: TensorLike) -> Tensor:
+    """The angle from -pi to pi of the point (x, y) = (other, input), in the right quadrant."""
+    a, b = pair("atan2", input, other)
+    return Atan2.apply(float_operand("atan2", a), float_operand("atan2", b))
 
 
-def log(x: TensorLike) -> Tensor:
-    """The natural logarithm."""
-    return Log.apply(float_operand("log", x))
-
-
-def sqrt(x: TensorLike) -> Tensor:
-    """The square root."""
-    return Sqrt.apply(float_operand("sqrt", x))
-
-
-def sin(x: TensorLike) -> Tensor:
-    """The sine, x in radians."""
-    return Sin.apply(float_operand("sin", x))
-
-
-def cos(x: TensorLike) -> Tensor:
-    """The cosine, x in radians."""
-    return Cos.apply(float_operand("cos", x))
-
-
-def abs(x: TensorLike) -> Tensor:
-    """|x|; its derivative at 0 is taken as 0."""
-    return Abs.apply(as_tensor(x))
-
-
-def maximum(a: TensorLike, b: TensorLike) -> Tensor:
-    """The larger of the two, elementwise; a NaN wins."""
-    return Maximum.apply(*pair("maximum", a, b))
-
-
-def minimum(a: TensorLike, b: TensorLike) -> Tensor:
-    """The smaller of the two, elementwise; a NaN wins."""
-    return Minimum.apply(*pair("minimum", a, b))
-
-
-def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
-    """a where `condition` (boolean) holds, else b; all three broadcast."""
-    mask = as_tensor(condition)
-    if mask.dtype != np.bool_:
-        raise TypeError(f"where: the condition must be boolean, not {mask.dtype}")
-    x, y = pair("where", a, b)
-    check_broadcast("where", mask.shape, x.shape, y.shape)
-    return Where.apply(x, y, mask)
-
-
-def clamp(x: TensorLike, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
-    """x limited to [min, max]; the gradient passes at the limits themselves."""
-    if min is None and max is None:
-        raise ValueError("clamp: give min, max or both")
-    x = as_tensor(x)
-    if x.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
-        x = float_operand("clamp", x)
-    return Clamp.apply(x, low=plain(min), high=plain(max))
-
-
-def compare(ufunc: np.ufunc, a: Tensor, b: Any) -> Tensor:
-    """A comparison or logical ufunc; the result is boolean and carries no gradient."""
-    if not isinstance(b, Tensor | np.ndarray | np.generic | bool | int | float | list):
-        return NotImplemented
-    x: Any = a._data
-    y: Any = b if isinstance(b, int | float) else Tensor(b)._data
-    if isinstance(y, np.ndarray):
-        check_broadcast(ufunc.__name__, x.shape, y.shape)
-        if x.dtype != y.dtype:
-            dtype = common_dtype(x.dtype, y.dtype)
-            x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
-    return Tensor._wrap(ufunc(x, y))
-
-
-def invert(x: TensorLike) -> Tensor:
-    """Logical not of booleans, bitwise not of integers."""
-    return Tensor._wrap(np.invert(raw(x)))
-
-
-def isnan(x: TensorLike) -> Tensor:
-    """True where x is NaN; no gradient."""
-    return Tensor._wrap(np.isnan(raw(x)))
-
-
-def isfinite(x: TensorLike) -> Tensor:
-    """True where x is neither infinite nor NaN; no gradient."""
-    return Tensor._wrap(np.isfinite(raw(x)))
+def lerp(input: TensorLike, end: TensorLike, weight: TensorLike) -> Tensor:
+    """From `input` (weight 0) to `end` (weight 1) in a straight line; all three broadcast."""
+    a, b = pair("lerp", input, end)
+    a, w = pair("lerp", float_operand("lerp", a), weight)
+    b, w = pair("lerp", float_operand("lerp", b), w)
+    check_broadcast("lerp", a.shape, b.shape, w.shape)
+    return Lerp.apply(a, b, w)

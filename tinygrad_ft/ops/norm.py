@@ -82,9 +82,11 @@ def batch_norm_gradients(grad_out: Tensor, x: Tensor, weight: Tensor, eps: float
 
 
 class ChannelAffine(Function):
-    """out = x * scale[c] + shift[c], c the channel (dimension 1)
+    """out = x * scale[c] + shift[c];  grad_x = grad_out * scale[c],
+    grad_scale[c] = sum_{n, i} grad_out[n, c, i] * x[n, c, i];
+    grad_shift[c] = sum_{n, i} grad_out[n, c, i]
 
-    grad_x = grad_out * scale,  grad_scale = sum grad_out * x,  grad_shift = sum grad_out
+    c is the channel (dimension 1).
     """
 
     def forward(self, x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -118,6 +120,10 @@ def batch_norm(
 ) -> Tensor:
     """Normalise each channel (dimension 1) of input (N, C, ...).
 
+    out = xhat * weight + bias,  xhat = (x - mean) / sqrt(var + eps)
+    grad_x = weight / sqrt(var + eps) * (grad_out - mean(grad_out) - xhat * mean(grad_out * xhat))
+    grad_weight = sum(grad_out * xhat),  grad_bias = sum(grad_out)
+
     In training with the batch's own mean and variance, and the running statistics are moved in
     place: running = (1 - momentum) * running + momentum * batch, with the unbiased variance.
     Otherwise with the running statistics. Raises ValueError if the shapes do not fit or training
@@ -126,19 +132,8 @@ def batch_norm(
     if input.ndim < 2:
         raise ValueError(f"batch_norm: needs (N, C, ...), got shape {input.shape}")
     channels = input.shape[1]
-    for name, vector in (
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-        ("weight", weight),
-        ("bias", bias),
-    ):
-        if vector is not None and vector.shape != (channels,):
-            raise ValueError(
-                f"batch_norm: {name} has shape {vector.shape}, input {input.shape} needs "
-                f"({channels},)"
-            )
-        if vector is not None and vector.dtype != input.dtype:
-            raise TypeError(f"batch_norm: {name} is {vector.dtype}, input is {input.dtype}")
+    vectors = {"running_mean": running_mean, "running_var": running_var}
+    check_vectors("batch_norm", input, **vectors, weight=weight, bias=bias)
     scale = Tensor._wrap(np.ones(channels, input.dtype)) if weight is None else weight
     shift = Tensor._wrap(np.zeros(channels, input.dtype)) if bias is None else bias
     if training:
@@ -150,6 +145,19 @@ def batch_norm(
     if isinstance(input, Deferred) and (later := input.then_affine(scale, shift)) is not None:
         return later
     return ChannelAffine.apply(input, scale, shift)
+
+
+def check_vectors(op: str, x: Tensor, **vectors: Tensor | None) -> None:
+    """One number per channel (dimension 1) of x, and the dtype of x."""
+    if x.dtype.kind != "f":
+        raise TypeError(f"{op}: needs a floating dtype, not {x.dtype}; convert with .float()")
+    for name, vector in vectors.items():
+        if vector is not None and vector.shape != x.shape[1:2]:
+            raise ValueError(
+                f"{op}: {name} has shape {vector.shape}, input {x.shape} needs {x.shape[1:2]}"
+            )
+        if vector is not None and vector.dtype != x.dtype:
+            raise TypeError(f"{op}: {name} is {vector.dtype}, input is {x.dtype}")
 
 
 def _train(

@@ -1,25 +1,27 @@
-"""Pooling over windows of an image. Max pooling gathers at fixed places, the average is linear."""
+"""Pooling over windows of an image. Max pooling gathers at fixed places, the average is linear.
+
+One dimension is an image of height 1. Pooling to a given size is in `adaptive_pool.py`.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import kernels
 from tinygrad_ft.function import Function
-from tinygrad_ft.ops.conv import Pair, as_pair
-from tinygrad_ft.ops.matmul import matmul
-from tinygrad_ft.ops.reduce import mean
-from tinygrad_ft.ops.shape import reshape, transpose
+from tinygrad_ft.ops._sizes import Pair, Sizes, as_sizes, planar
+from tinygrad_ft.ops.elementwise import where
+from tinygrad_ft.ops.shape import reshape
 from tinygrad_ft.tensor import Tensor
 
 Grads = tuple[Tensor | None, ...]
 
 
 class MaxPool2d(Function):
-    """out[n,c,i,j] = max of x[n,c] in the window at (i, j);  grad_x: grad_out added at the maxima
+    """out[n, c, i, j] = the maximum of x[n, c] in the window at i, j;
+    grad_x = grad_out added at the places of the maxima
 
     The second output holds the places of the maxima in each flattened image; the first one wins a
     tie.
@@ -38,7 +40,10 @@ class MaxPool2d(Function):
 
 
 class GatherPlanes(Function):
-    """out[n,c,i,j] = flattened x[n,c] at places[n,c,i,j];  grad_x: grad_out added there"""
+    """out[n, c, i, j] = x[n, c, places[n, c, i, j]];  grad_x = grad_out added at the places
+
+    Places count in the flattened image.
+    """
 
     def forward(self, x: np.ndarray, *, places: np.ndarray) -> np.ndarray:
         self.shape = x.shape
@@ -50,7 +55,11 @@ class GatherPlanes(Function):
 
 
 class ScatterPlanes(Function):
-    """out = zeros, x[n,c,i,j] added at places[n,c,i,j];  grad_x = grad_out at those places"""
+    """out = x added at the places in an image of zeros;
+    grad_x[n, c, i, j] = grad_out[n, c, places[n, c, i, j]]
+
+    Places count in the flattened image.
+    """
 
     def forward(self, x: np.ndarray, *, places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         self.save_constant("places", places)
@@ -61,7 +70,11 @@ class ScatterPlanes(Function):
 
 
 class AvgPool2d(Function):
-    """out[n,c,i,j] = sum of x[n,c] in the window at (i, j) / divisor;  grad_x = its transpose"""
+    """out[n, c, i, j] = sum_{p, q} x[n, c, s * i + p - b, s * j + q - b] / divisor;
+    grad_x = grad_out / divisor added to all of the window
+
+    s is the stride, b the padding; outside of the image x is 0.
+    """
 
     def forward(self, x: np.ndarray, *, window: AverageWindow) -> np.ndarray:
         self.shape, self.window = x.shape, window
@@ -72,7 +85,7 @@ class AvgPool2d(Function):
 
 
 class AvgPool2dGradInput(Function):
-    """out = each x[n,c,i,j] / divisor spread over its window;  grad_x = avg_pool2d(grad_out)"""
+    """out = x / divisor added to all of the window;  grad_x = avg_pool2d(grad_out)"""
 
     def forward(
         self, x: np.ndarray, *, shape: tuple[int, ...], window: AverageWindow
@@ -105,37 +118,70 @@ class AverageWindow(NamedTuple):
     divisor_override: int | None
 
 
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum over windows: (N, C, L) or (C, L) -> (..., L').
+
+    out[n, c, i] = the maximum of x[n, c] in the window at i;
+    grad_x = grad_out added at the places of the maxima
+
+    Options and errors as of `max_pool2d`; indices count along the sequence.
+    """
+    options = (kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    return _max_pool("max_pool1d", 1, input, *options)
+
+
 def max_pool2d(
     input: Tensor,
-    kernel_size: int | Pair,
-    stride: int | Pair | None = None,
-    padding: int | Pair = 0,
-    dilation: int | Pair = 1,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
     """The maximum over windows: (N, C, H, W) or (C, H, W) -> (..., H', W').
 
-    The border counts as minus infinity. With `return_indices` also the places of the maxima in each
-    flattened image (int64). Raises ValueError if the padding exceeds half a window or the window
-    the image.
+    The border counts as minus infinity; that is also the maximum, without a gradient, of a dilated
+    window that steps over the whole image. With `return_indices` also the places of the maxima in
+    each flattened image (int64); the first one wins a tie. Raises ValueError if the padding exceeds
+    half a window or the window the image.
     """
-    if input.ndim == 3:
-        return _batched(
-            input, max_pool2d, kernel_size, stride, padding, dilation, ceil_mode, return_indices
-        )
-    kernel, step, border = _window("max_pool2d", input, kernel_size, stride, padding)
-    spread = as_pair("max_pool2d", "dilation", dilation, 1)
-    _check_room("max_pool2d", input, kernel, border, spread)
-    out, places = MaxPool2d.apply(input, window=Window(kernel, step, border, spread, ceil_mode))
-    return (out, places) if return_indices else out
+    options = (kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    return _max_pool("max_pool2d", 2, input, *options)
+
+
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean over windows: (N, C, L) or (C, L) -> (..., L').
+
+    out[n, c, i] = sum_p x[n, c, s * i + p - b] / divisor;
+    grad_x = grad_out / divisor added to all of the window
+
+    Options and errors as of `avg_pool2d`.
+    """
+    options = (kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+    return _avg_pool("avg_pool1d", 1, input, *options)
 
 
 def avg_pool2d(
     input: Tensor,
-    kernel_size: int | Pair,
-    stride: int | Pair | None = None,
-    padding: int | Pair = 0,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -145,69 +191,98 @@ def avg_pool2d(
     The divisor is the window's size within the padded image, or within the image itself without
     `count_include_pad`, or `divisor_override`. Raises ValueError as `max_pool2d`.
     """
-    if input.ndim == 3:
-        options = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-        return _batched(input, avg_pool2d, *options)
+    options = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return _avg_pool("avg_pool2d", 2, input, *options)
+
+
+def _max_pool(
+    op: str,
+    dims: int,
+    x: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    dilation: Sizes,
+    ceil_mode: bool,
+    return_indices: bool,
+) -> Any:
+    images = as_images(op, dims, x)
+    spread = planar(as_sizes(op, "dilation", dilation, 1, dims), 1)
+    kernel, step, border = _window(op, dims, images, kernel_size, stride, padding, spread)
+    window = Window(kernel, step, border, spread, ceil_mode)
+    out, places = MaxPool2d.apply(images, window=window)
+    if spread != (1, 1) and border != (0, 0) and out.dtype.kind == "f":
+        reached = _reached(images.shape, out.shape, window)
+        if not reached.all():
+            out = where(reached, out, -np.inf)
+    out = from_images(out, x, dims)
+    return (out, from_images(places, x, dims)) if return_indices else out
+
+
+def _avg_pool(
+    op: str,
+    dims: int,
+    x: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
     if divisor_override == 0:
-        raise ValueError("avg_pool2d: divisor_override must not be 0")
-    kernel, step, border = _window("avg_pool2d", input, kernel_size, stride, padding)
-    _check_room("avg_pool2d", input, kernel, border, (1, 1))
-    window = AverageWindow(kernel, step, border, ceil_mode, count_include_pad, divisor_override)
-    return AvgPool2d.apply(input, window=window)
+        raise ValueError(f"{op}: divisor_override must not be 0")
+    images = as_images(op, dims, x)
+    sizes = _window(op, dims, images, kernel_size, stride, padding, (1, 1))
+    window = AverageWindow(*sizes, ceil_mode, count_include_pad, divisor_override)
+    return from_images(AvgPool2d.apply(images, window=window), x, dims)
 
 
-def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:
-    """The mean over an even partition of the image into `output_size` = (H', W') cells.
-
-    Cell i covers rows floor(i H / H') to ceil((i + 1) H / H'); None keeps a size. Cells may
-    overlap.
-    """
-    if input.ndim not in (3, 4):
-        raise ValueError(f"adaptive_avg_pool2d: needs (N, C, H, W) or (C, H, W), got {input.shape}")
-    sizes = (output_size, output_size) if isinstance(output_size, int) else output_size
-    height, width = input.shape[-2:]
-    rows = height if sizes[0] is None else sizes[0]
-    columns = width if sizes[1] is None else sizes[1]
-    if rows < 1 or columns < 1 or height < 1 or width < 1:
-        raise ValueError(f"adaptive_avg_pool2d: {input.shape} cannot be pooled to {output_size}")
-    if (rows, columns) == (1, 1):
-        return mean(input, (-2, -1), keepdim=True)
-    if height % rows == 0 and width % columns == 0:
-        return avg_pool2d(input, (height // rows, width // columns))
-    # cells of different sizes: two products with matrices of averages, R x C^T
-    left = Tensor._wrap(_averages(height, rows, input.dtype))
-    right = Tensor._wrap(_averages(width, columns, input.dtype))
-    return matmul(matmul(left, input), transpose(right, 0, 1))
+def as_images(op: str, dims: int, x: Tensor) -> Tensor:
+    """Batched or unbatched input with `dims` dimensions as (N, C, H, W)."""
+    if x.ndim not in (dims + 1, dims + 2):
+        needs = {1: "(N, C, L) or (C, L)", 2: "(N, C, H, W) or (C, H, W)"}[dims]
+        raise ValueError(f"{op}: needs {needs}, got {x.shape}")
+    lead = x.shape[:2] if x.ndim == dims + 2 else (1, x.shape[0])
+    return reshape(x, (*lead, *planar(x.shape[-dims:], 1)))
 
 
-def _averages(size: int, cells: int, dtype: np.dtype) -> np.ndarray:
-    matrix = np.zeros((cells, size), dtype)
-    for i in range(cells):
-        start, end = i * size // cells, math.ceil((i + 1) * size / cells)
-        matrix[i, start:end] = 1 / (end - start)
-    return matrix
-
-
-def _batched(input: Tensor, pool: Any, *options: Any) -> Any:
-    out = pool(reshape(input, (1, *input.shape)), *options)
-    if isinstance(out, tuple):
-        return tuple(reshape(o, o.shape[1:]) for o in out)
-    return reshape(out, out.shape[1:])
+def from_images(out: Tensor, x: Tensor, dims: int) -> Tensor:
+    """A result (N, C, H', W') in the form of the input x."""
+    return reshape(out, (*x.shape[:-dims], *out.shape[4 - dims :]))
 
 
 def _window(
-    op: str, x: Tensor, kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair
+    op: str,
+    dims: int,
+    images: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    dilation: Pair,
 ) -> tuple[Pair, Pair, Pair]:
-    if x.ndim != 4:
-        raise ValueError(f"{op}: needs (N, C, H, W) or (C, H, W), got {x.shape}")
-    kernel = as_pair(op, "kernel_size", kernel_size, 1)
-    step = kernel if stride is None else as_pair(op, "stride", stride, 1)
-    return kernel, step, as_pair(op, "padding", padding, 0)
-
-
-def _check_room(op: str, x: Tensor, kernel: Pair, padding: Pair, dilation: Pair) -> None:
-    for size, k, p, d in zip(x.shape[2:], kernel, padding, dilation, strict=True):
+    """Size, stride and padding of the window, checked against the images."""
+    kernel = planar(as_sizes(op, "kernel_size", kernel_size, 1, dims), 1)
+    step = kernel if stride is None else planar(as_sizes(op, "stride", stride, 1, dims), 1)
+    border = planar(as_sizes(op, "padding", padding, 0, dims), 0)
+    for size, k, p, d in zip(images.shape[2:], kernel, border, dilation, strict=True):
         if 2 * p > k:
-            raise ValueError(f"{op}: padding {padding} exceeds half of the window {kernel}")
+            raise ValueError(
+                f"{op}: padding {border[-dims:]} exceeds half of the window {kernel[-dims:]}"
+            )
         if size + 2 * p < d * (k - 1) + 1:
-            raise ValueError(f"{op}: the window {kernel} is larger than the padded input {x.shape}")
+            shape = (*images.shape[:2], *images.shape[4 - dims :])
+            raise ValueError(
+                f"{op}: the window {kernel[-dims:]} is larger than the padded input {shape}"
+            )
+    return kernel, step, border
+
+
+def _reached(shape: tuple[int, ...], out_shape: tuple[int, ...], window: Window) -> np.ndarray:
+    """(H', W') booleans: whether a window has a pixel of the image in it."""
+    axes = []
+    for size, count, k, s, p, d in zip(shape[2:], out_shape[2:], *window[:4], strict=True):
+        start = np.arange(count) * s - p
+        first = np.where(start < 0, start + -(start // d) * d, start)
+        axes.append(first < np.minimum(start + d * (k - 1) + 1, size))
+    return axes[0][:, None] & axes[1]

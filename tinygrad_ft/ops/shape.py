@@ -1,8 +1,7 @@
-"""Shape: broadcasting and its transpose, reshape, permute, cat, stack, pad, squeeze, flatten."""
+"""Shape: broadcasting and its transpose, reshape, permute, squeeze, flatten."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -11,13 +10,10 @@ import numpy as np
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import (
     as_tensor,
-    common_dtype,
-    empty_like_layout,
     normalize_dim,
     normalize_dims,
 )
-from tinygrad_ft.ops.index import getitem
-from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
+from tinygrad_ft.tensor import Tensor, TensorLike
 
 Grads = tuple[Tensor | None, ...]
 
@@ -36,7 +32,7 @@ class BroadcastTo(Function):
 
 
 class SumTo(Function):
-    """out = x summed down to a shape that broadcasts to it;  grad_x = grad_out broadcast"""
+    """out = x summed down to a shape that broadcasts to it;  grad_x = grad_out in the shape of x"""
 
     def forward(self, x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
         self.shape = x.shape
@@ -66,7 +62,7 @@ class Reshape(Function):
 
 
 class Permute(Function):
-    """out = x with its dimensions in the order `dims`;  grad_x = grad_out in the inverse order"""
+    """out = x with its dimensions in the order dims;  grad_x = grad_out in the inverse order"""
 
     view = True
 
@@ -76,51 +72,6 @@ class Permute(Function):
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (permute(grad_out, self.inverse),)
-
-
-class Cat(Function):
-    """out = the inputs one after the other along dim;  each input gets its slice of grad_out"""
-
-    def forward(self, *arrays: np.ndarray, dim: int) -> np.ndarray:
-        self.dim = dim
-        self.ends = [int(e) for e in np.cumsum([a.shape[dim] for a in arrays])]
-        return np.concatenate(arrays, axis=dim)
-
-    def backward(self, grad_out: Tensor) -> Grads:
-        lead = (slice(None),) * self.dim
-        starts = [0, *self.ends[:-1]]
-        return tuple(
-            getitem(grad_out, (*lead, slice(start, end))) if needed else None
-            for start, end, needed in zip(starts, self.ends, self.needs_input_grad, strict=True)
-        )
-
-
-class Pad(Function):
-    """out = x with a border of `value`;  grad_x = grad_out without the border
-
-    A negative width crops; its gradient pads with zeros.
-    """
-
-    def forward(
-        self, x: np.ndarray, *, widths: tuple[tuple[int, int], ...], value: Scalar
-    ) -> np.ndarray:
-        self.widths = widths
-        shape = tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True))
-        # the same order of axes in memory as x, so that channels-last stays channels-last
-        out = empty_like_layout(shape, x)
-        out[...] = value
-        source = tuple(
-            slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True)
-        )
-        target = tuple(
-            slice(max(a, 0), n - max(b, 0)) for n, (a, b) in zip(shape, widths, strict=True)
-        )
-        out[target] = x[source]
-        return out
-
-    def backward(self, grad_out: Tensor) -> Grads:
-        inverse = tuple((-a, -b) for a, b in self.widths)
-        return (Pad.apply(grad_out, widths=inverse, value=0),)
 
 
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
@@ -138,12 +89,25 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def expand(input: Tensor, sizes: Sequence[int]) -> Tensor:
-    """`broadcast_to` in which -1 keeps a dimension's size."""
+    """`broadcast_to` in which -1 keeps a dimension's size.
+
+    out = x repeated to the sizes
+    grad_x = grad_out summed back to the shape of x
+    """
     lead = len(sizes) - input.ndim
     if lead < 0 or any(s == -1 for s in sizes[:lead]):
         raise ValueError(f"expand: sizes {tuple(sizes)} do not fit a tensor of shape {input.shape}")
     kept = (*sizes[:lead], *input.shape)
     return broadcast_to(input, tuple(k if s == -1 else s for s, k in zip(sizes, kept, strict=True)))
+
+
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """`expand` to the shape of another tensor.
+
+    out = x repeated to the shape of other
+    grad_x = grad_out summed back to the shape of x
+    """
+    return expand(input, other.shape)
 
 
 def sum_to(input: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -158,7 +122,11 @@ def reshape(input: TensorLike, shape: Sequence[int]) -> Tensor:
 
 
 def view(input: Tensor, shape: Sequence[int]) -> Tensor:
-    """`reshape` that raises ValueError instead of copying."""
+    """`reshape` that raises ValueError instead of copying.
+
+    out = x in another shape
+    grad_x = grad_out in the shape of x
+    """
     full = _full("view", input, shape)
     if not np.shares_memory(input._data.reshape(full), input._data) and input.numel():
         raise ValueError(
@@ -166,6 +134,24 @@ def view(input: Tensor, shape: Sequence[int]) -> Tensor:
             f"{input._data.strides} needs a copy; use reshape"
         )
     return reshape(input, full)
+
+
+def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """`view` with the shape of another tensor.
+
+    out = x in the shape of other
+    grad_x = grad_out in the shape of x
+    """
+    return view(input, other.shape)
+
+
+def reshape_as(input: Tensor, other: Tensor) -> Tensor:
+    """`reshape` to the shape of another tensor.
+
+    out = x in the shape of other
+    grad_x = grad_out in the shape of x
+    """
+    return reshape(input, other.shape)
 
 
 def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
@@ -186,14 +172,47 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix (0 and 1 dimensions: itself)."""
+    """The transpose of a matrix (0 and 1 dimensions: itself).
+
+    out = x^T
+    grad_x = grad_out^T
+    """
     if input.ndim > 2:
         raise ValueError(f"t: needs at most 2 dimensions, got shape {input.shape}; use permute")
     return input if input.ndim < 2 else transpose(input, 0, 1)
 
 
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """Another name of `transpose`.
+
+    out = x with two dimensions exchanged
+    grad_x = grad_out with the same dimensions exchanged
+    """
+    return transpose(input, axis0, axis1)
+
+
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """The dimensions `source` at the places `destination`, the others in their order; no copy."""
+    both = [(d,) if isinstance(d, int | np.integer) else tuple(d) for d in (source, destination)]
+    if len(both[0]) != len(both[1]):
+        raise ValueError(f"movedim: source {both[0]} and destination {both[1]} must be as many")
+    old, new = ([normalize_dim("movedim", d, input.ndim) for d in dims] for dims in both)
+    if len(set(old)) < len(old) or len(set(new)) < len(new):
+        raise ValueError(f"movedim: source {both[0]} or destination {both[1]} names one twice")
+    if input.ndim == 0:
+        return input
+    order = [d for d in range(input.ndim) if d not in old]
+    for place, d in sorted(zip(new, old, strict=True)):
+        order.insert(place, d)
+    return Permute.apply(input, dims=tuple(order))
+
+
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Dimensions start_dim..end_dim as one."""
+    """Dimensions start_dim..end_dim as one.
+
+    out = x in another shape
+    grad_x = grad_out in the shape of x
+    """
     if input.ndim == 0:
         return reshape(input, (1,))
     first = normalize_dim("flatten", start_dim, input.ndim)
@@ -204,64 +223,44 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, (*input.shape[:first], middle, *input.shape[last + 1 :]))
 
 
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One dimension as several, of the given sizes (one may be -1).
+
+    out = x in another shape
+    grad_x = grad_out in the shape of x
+    """
+    if input.ndim == 0 or not len(sizes):
+        raise ValueError(f"unflatten: sizes {tuple(sizes)} do not fit shape {input.shape}")
+    d = normalize_dim("unflatten", dim, input.ndim)
+    n = input.shape[d]
+    parts = [int(s) for s in sizes]
+    known = math.prod(s for s in parts if s != -1)
+    if parts.count(-1) == 1 and known > 0 and n % known == 0:
+        parts[parts.index(-1)] = n // known
+    if math.prod(parts) != n or min(parts) < 0:
+        raise ValueError(f"unflatten: dim {d} of size {n} does not fit into sizes {tuple(sizes)}")
+    return reshape(input, (*input.shape[:d], *parts, *input.shape[d + 1 :]))
+
+
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
-    """Without the dimensions of size 1 (all of them, or those named that have size 1)."""
+    """Without the dimensions of size 1 (all of them, or those named that have size 1).
+
+    out = x in another shape
+    grad_x = grad_out in the shape of x
+    """
     dims = normalize_dims("squeeze", dim, input.ndim)
     kept = tuple(n for d, n in enumerate(input.shape) if not (n == 1 and d in dims))
     return reshape(input, kept)
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
-    """With a new dimension of size 1 at `dim`."""
+    """With a new dimension of size 1 at `dim`.
+
+    out = x in another shape
+    grad_x = grad_out in the shape of x
+    """
     d = normalize_dim("unsqueeze", dim, input.ndim + 1)
     return reshape(input, (*input.shape[:d], 1, *input.shape[d:]))
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors one after the other along `dim`; other sizes must agree."""
-    if not tensors:
-        raise ValueError("cat: needs at least one tensor")
-    first = tensors[0]
-    d = normalize_dim("cat", dim, first.ndim)
-    for x in tensors:
-        if (
-            x.ndim != first.ndim
-            or x.ndim == 0
-            or any(
-                m != n for i, (m, n) in enumerate(zip(x.shape, first.shape, strict=True)) if i != d
-            )
-        ):
-            shapes = ", ".join(str(x.shape) for x in tensors)
-            raise ValueError(f"cat: shapes {shapes} differ outside dim {dim}, or have no dimension")
-    dtype = functools.reduce(common_dtype, [x.dtype for x in tensors])
-    return Cat.apply(*[x.to(dtype) for x in tensors], dim=d)
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors, all of one shape, along a new dimension."""
-    if not tensors:
-        raise ValueError("stack: needs at least one tensor")
-    if any(x.shape != tensors[0].shape for x in tensors):
-        raise ValueError(f"stack: shapes {', '.join(str(x.shape) for x in tensors)} differ")
-    return cat(
-        [unsqueeze(x, dim) for x in tensors], normalize_dim("stack", dim, tensors[0].ndim + 1)
-    )
-
-
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: Scalar = 0) -> Tensor:
-    """A border around x: `pad` = (left, right, top, bottom, ...) from the last dimension backwards.
-
-    Negative widths crop. Mode "constant" fills with `value`.
-    """
-    if mode != "constant":
-        raise ValueError(f"pad: mode {mode!r} is not known; use 'constant'")
-    if len(pad) % 2 or len(pad) > 2 * input.ndim:
-        raise ValueError(f"pad: {len(pad)} widths do not fit a tensor of shape {input.shape}")
-    pairs = [(int(pad[i]), int(pad[i + 1])) for i in range(0, len(pad), 2)]
-    widths = tuple([(0, 0)] * (input.ndim - len(pairs)) + pairs[::-1])
-    if any(n + a + b < 0 for n, (a, b) in zip(input.shape, widths, strict=True)):
-        raise ValueError(f"pad: {tuple(pad)} crops more than shape {input.shape} has")
-    return Pad.apply(input, widths=widths, value=value)
 
 
 def _full(op: str, x: Tensor, shape: Sequence[int]) -> tuple[int, ...]:

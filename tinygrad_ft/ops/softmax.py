@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinygrad_ft.function import Function
-from tinygrad_ft.ops._operands import float_operand, normalize_dim
+from tinygrad_ft.ops._operands import as_tensor, float_operand, normalize_dim
+from tinygrad_ft.ops.cast import to
 from tinygrad_ft.ops.elementwise import exp
 from tinygrad_ft.ops.reduce import sum
 from tinygrad_ft.tensor import Tensor, TensorLike
@@ -14,7 +17,8 @@ Grads = tuple[Tensor | None, ...]
 
 
 class Softmax(Function):
-    """out_i = e^x_i / sum_j e^x_j;  grad_x = out * (grad_out - sum_j grad_out_j * out_j)
+    """out[i] = e^x[i] / sum_j e^x[j]
+    grad_x[i] = out[i] * (grad_out[i] - sum_j grad_out[j] * out[j])
 
     The maximum is subtracted first, which changes nothing in the quotient and keeps e^x finite.
     """
@@ -31,7 +35,7 @@ class Softmax(Function):
 
 
 class LogSoftmax(Function):
-    """out_i = x_i - log sum_j e^x_j;  grad_x = grad_out - e^out * sum_j grad_out_j"""
+    """out[i] = x[i] - ln(sum_j e^x[j]);  grad_x[i] = grad_out[i] - e^out[i] * sum_j grad_out[j]"""
 
     def forward(self, x: np.ndarray, *, dim: int) -> np.ndarray:
         self.dim = dim
@@ -50,13 +54,20 @@ def _shifted(x: np.ndarray, dim: int) -> np.ndarray:
     return x - x.max(axis=dim, keepdims=True)
 
 
-def softmax(input: TensorLike, dim: int) -> Tensor:
-    """e^x normalised to sum 1 along `dim`."""
-    x = float_operand("softmax", input)
+def softmax(input: TensorLike, dim: int, dtype: Any = None) -> Tensor:
+    """e^x normalised to sum 1 along `dim`; with a `dtype` x is converted to it first.
+
+    An infinity, or nothing but -inf along `dim`, makes that part NaN.
+    """
+    x = _operand("softmax", input, dtype)
     return Softmax.apply(x, dim=normalize_dim("softmax", dim, x.ndim))
 
 
-def log_softmax(input: TensorLike, dim: int) -> Tensor:
-    """log(softmax(x)), exact where softmax itself would underflow to 0."""
-    x = float_operand("log_softmax", input)
+def log_softmax(input: TensorLike, dim: int, dtype: Any = None) -> Tensor:
+    """ln(softmax(x)), exact where softmax itself would underflow to 0; arguments as there."""
+    x = _operand("log_softmax", input, dtype)
     return LogSoftmax.apply(x, dim=normalize_dim("log_softmax", dim, x.ndim))
+
+
+def _operand(op: str, input: TensorLike, dtype: Any) -> Tensor:
+    return float_operand(op, as_tensor(input) if dtype is None else to(as_tensor(input), dtype))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_ft import observe
 from tinygrad_ft.grad_mode import enable_grad, no_grad
 from tinygrad_ft.nn.parameter import clear_grad
 from tinygrad_ft.tensor import Tensor
@@ -114,6 +115,8 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         where = f"{type(self).__name__}.step"
+        if observe.current is not None:
+            observe.current.begins_step(self)
         with no_grad():
             for group in self.param_groups:
                 for param in group["params"]:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from kernels import get_num_threads
 from tinygrad_ft import random
 from tinygrad_ft.data import Dataset
@@ -23,6 +21,7 @@ from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.optim import Optimizer
 from tinygrad_ft.optim.lr_scheduler import LRScheduler
 from tinygrad_ft.train.model_file import ModelCard
+from tinygrad_ft.train.recipe.ema import WeightAverage
 from tinygrad_ft.train.settings import Settings
 
 _STATE_KEY = "tinygrad_ft.state"
@@ -90,11 +89,6 @@ def _difference(before: Any, now: Any) -> str:
     return f"they were {before!r}, now {now!r}"
 
 
-def is_finite(model: ImageClassifier) -> bool:
-    """Whether no weight and no statistic of the model is infinite or NaN."""
-    return all(bool(np.isfinite(value.numpy()).all()) for value in model.state_dict().values())
-
-
 @dataclass
 class Training:
     """The things whose state a checkpoint holds."""
@@ -102,6 +96,7 @@ class Training:
     model: ImageClassifier
     optimizer: Optimizer
     scheduler: LRScheduler
+    average: WeightAverage | None = None
     position: Position = field(default_factory=Position)
 
     def save(
@@ -114,6 +109,7 @@ class Training:
             "model": {name: value.numpy() for name, value in self.model.state_dict().items()},
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "rng": random.get_rng_state(),
             "position": vars(self.position),
         }
@@ -137,6 +133,8 @@ class Training:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
             random.set_rng_state(state["rng"])
             threads = int(state["threads"])
         except CheckpointError:

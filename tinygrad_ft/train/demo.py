@@ -22,9 +22,9 @@ from tinygrad_ft.data import GLYPH_CLASSES, ArrayDataset, Subset, digits, glyphs
 from tinygrad_ft.io import RunFolder, atomic_write
 from tinygrad_ft.models import create_model
 from tinygrad_ft.train.evaluation import Evaluation
-from tinygrad_ft.train.finetuning import apply_freeze, load_pretrained
+from tinygrad_ft.train.finetuning import load_pretrained
 from tinygrad_ft.train.metrics import Metrics
-from tinygrad_ft.train.model_file import ModelCard
+from tinygrad_ft.train.model_file import ModelCard, read_card
 from tinygrad_ft.train.plots import compare
 from tinygrad_ft.train.preprocessing import Preprocessing
 from tinygrad_ft.train.progress import Reporter, duration
@@ -121,7 +121,7 @@ def table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
 def _pretrain(folder: Path, reporter: Reporter) -> tuple[Path, dict[str, Any]]:
     reporter.line(f"drawing {GLYPHS:,} characters of {len(GLYPH_CLASSES)} kinds from fonts")
     val, train = stratified_split(glyphs(GLYPHS, SIZE), PRETRAINING.val_fraction, seed=0)
-    card = _card(train)
+    card = _card(train, Preprocessing.measured(train))
     manual_seed(PRETRAINING.seed)
     model = create_model(**card.architecture)
     with RunFolder(folder / "pretrained", overwrite=True) as run:
@@ -130,22 +130,24 @@ def _pretrain(folder: Path, reporter: Reporter) -> tuple[Path, dict[str, Any]]:
         return run.best_path, history[-1]
 
 
-def _card(dataset: ArrayDataset | Subset) -> ModelCard:
+def _card(dataset: ArrayDataset | Subset, preprocessing: Preprocessing) -> ModelCard:
     classes = tuple(dataset.classes)
     architecture = {**MODEL, "num_classes": len(classes)}
-    return ModelCard(architecture, classes, Preprocessing.measured(dataset))
+    return ModelCard(architecture, classes, preprocessing)
 
 
 def _finetune(
     folder: Path, way: Way, seed: int, weights: Path, labelled: Any, watched: Any, test: Any
 ) -> Result:
     settings = Settings.from_dict({**way.settings.as_dict(), "seed": seed})
-    card = _card(labelled)
+    # pretrained weights want the preprocessing that they were trained with
+    pretrained = read_card(weights) if way.pretrained else None
+    preprocessing = pretrained.preprocessing if pretrained else Preprocessing.measured(labelled)
+    card = _card(labelled, preprocessing)
     manual_seed(seed)
     model = create_model(**card.architecture)
     if way.pretrained:
         load_pretrained(model, weights)
-        apply_freeze(model, settings.freeze)
     quiet = Reporter(quiet=True)
     with RunFolder(folder / f"{way.key}-{seed}", overwrite=True) as run:
         run.write_args({"command": "demo", "way": way.name, **settings.as_dict()})

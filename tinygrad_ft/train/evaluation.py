@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from tinygrad_ft.grad_mode import no_grad
 from tinygrad_ft.nn import Module
 from tinygrad_ft.nn import functional as F
 from tinygrad_ft.tensor import Tensor
-from tinygrad_ft.train.metrics import Metrics, measure
+from tinygrad_ft.train.calibration import Reliability, reliability
+from tinygrad_ft.train.metrics import Metrics, measure, top_k_accuracy
 from tinygrad_ft.train.preprocessing import Preprocessing
 
 EVAL_BATCH = 256
@@ -22,12 +23,18 @@ EVAL_BATCH = 256
 class Evaluation:
     """What a model says about a labelled data set.
 
-    scores   (n, k) float32 unnormalised scores
-    labels   (n,) true classes
+    scores       (n, k) float32 unnormalised scores
+    labels       (n,) true classes
+    temperature  the scores are divided by it before they become probabilities; see `calibration`
     """
 
     scores: np.ndarray
     labels: np.ndarray
+    temperature: float = 1.0
+
+    def at(self, temperature: float) -> Evaluation:
+        """The same scores at another temperature."""
+        return replace(self, temperature=temperature)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -36,16 +43,29 @@ class Evaluation:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(n, k) softmax of the scores."""
-        return F.softmax(Tensor(self.scores), 1).numpy()
+        """(n, k) softmax of scores / temperature."""
+        return F.softmax(Tensor(self._tempered), 1).numpy()
 
     @property
     def loss(self) -> float:
-        """The mean cross-entropy."""
-        return float(F.cross_entropy(Tensor(self.scores), Tensor(self.labels)).item())
+        """The mean cross-entropy, which is the negative log-likelihood."""
+        return float(F.cross_entropy(Tensor(self._tempered), Tensor(self.labels)).item())
+
+    @property
+    def _tempered(self) -> np.ndarray:
+        if self.temperature == 1.0:
+            return self.scores
+        return self.scores / np.float32(self.temperature)
 
     def metrics(self) -> Metrics:
         return measure(self.labels, self.predicted, self.scores.shape[1])
+
+    def top5(self) -> float | None:
+        """Share of the images whose class is among the five highest; None up to five classes."""
+        return top_k_accuracy(self.labels, self.scores, 5)
+
+    def reliability(self) -> Reliability:
+        return reliability(self.probabilities, self.labels)
 
 
 def predict_scores(

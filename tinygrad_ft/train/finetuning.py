@@ -8,7 +8,7 @@ from tinygrad_ft import nn
 from tinygrad_ft.io import MatchReport, WeightsError, load_weights, match_weights
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train.model_file import misfit
-from tinygrad_ft.train.settings import SettingsError
+from tinygrad_ft.train.recipe.freezing import frozen_stages
 
 
 def load_pretrained(model: ImageClassifier, path: str | os.PathLike[str]) -> MatchReport:
@@ -35,16 +35,7 @@ def apply_freeze(model: ImageClassifier, freeze: str) -> list[str]:
     side. A frozen stage gets no gradient and its batch norms keep their statistics. SettingsError
     for more stages than there are.
     """
-    stages = model.stage_modules()
-    if freeze == "none":
-        return []
-    count = len(stages) - 1 if freeze == "backbone" else int(freeze)
-    if count >= len(stages):
-        names = ", ".join(name for name, _ in stages[:-1])
-        raise SettingsError(
-            f"--freeze {freeze}: the model has {len(stages) - 1} stages before its last layer "
-            f"({names})"
-        )
-    for _, stage in stages[:count]:
+    frozen = model.stage_modules()[: frozen_stages(model, freeze)]
+    for _, stage in frozen:
         nn.freeze(stage)
-    return [name for name, _ in stages[:count]]
+    return [name for name, _ in frozen]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,22 +32,27 @@ class ModelCard:
     classes         the class names in the order of the scores
     preprocessing   what the images must go through
     training        facts about how it came to be: the data's name, the weights it started from
+    temperature     divides the scores so that probabilities fit the validation images best (see
+                    `calibration`); used where it is asked for. None: not known
     """
 
     architecture: dict[str, Any]
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     training: dict[str, Any] = field(default_factory=dict)
+    temperature: float | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """The card as string metadata of a .safetensors file."""
-        content = {
+        content: dict[str, Any] = {
             "architecture": self.architecture,
             "classes": list(self.classes),
             "preprocessing": self.preprocessing.as_dict(),
             "training": self.training,
             "version": __version__,
         }
+        if self.temperature is not None:
+            content["temperature"] = self.temperature
         return {_KEY: json.dumps(content, ensure_ascii=False)}
 
     @classmethod
@@ -61,9 +67,18 @@ class ModelCard:
                 classes=tuple(str(c) for c in content["classes"]),
                 preprocessing=Preprocessing.from_dict(content["preprocessing"]),
                 training=dict(content["training"]),
+                temperature=_temperature(content.get("temperature")),
             )
         except (ValueError, KeyError, TypeError) as problem:
             raise WeightsError(f"{source}: its description of the model is damaged") from problem
+
+
+def _temperature(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not 0 < float(value) < math.inf:
+        raise ValueError("a temperature is a positive number")
+    return float(value)
 
 
 def read_card(path: str | os.PathLike[str]) -> ModelCard | None:

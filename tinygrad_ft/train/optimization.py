@@ -18,20 +18,24 @@ from tinygrad_ft.train.settings import Settings, SettingsError
 
 
 def make_optimizer(model: ImageClassifier, settings: Settings) -> Optimizer:
-    """Two rates (body, head), and no weight decay on vectors: biases, norm weights and shifts."""
-    head = {id(p) for p in model.get_classifier().parameters()}
+    """Groups for the parameters that require gradients: for each stage those with and those without
+    weight decay; vectors have none: biases, norm weights and shifts.
+
+    The stage k below the head has the peak rate lr * layer_decay^k, and that factor as the group's
+    `scale`; the head has `head_lr`, or `lr`.
+    """
     head_lr = settings.lr if settings.head_lr is None else settings.head_lr
+    stages = [stage for _, stage in model.stage_modules()]
     groups: list[dict[str, Any]] = []
-    for in_head, lr in ((False, settings.lr), (True, head_lr)):
+    for number, stage in enumerate(stages):
+        below = len(stages) - 1 - number
+        scale = settings.layer_decay**below
+        lr = settings.lr * scale if below else head_lr
         for decayed in (True, False):
-            params = [
-                p
-                for p in model.parameters()
-                if p.requires_grad and (id(p) in head) == in_head and (p.ndim > 1) == decayed
-            ]
+            params = [p for p in stage.parameters() if p.requires_grad and (p.ndim > 1) == decayed]
             if params:
                 decay = settings.weight_decay if decayed else 0.0
-                groups.append({"params": params, "lr": lr, "weight_decay": decay})
+                groups.append({"params": params, "lr": lr, "weight_decay": decay, "scale": scale})
     if not groups:
         raise SettingsError(f"--freeze {settings.freeze} leaves nothing to train")
     if settings.optimizer == "adamw":

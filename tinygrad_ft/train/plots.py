@@ -10,27 +10,40 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from tinygrad_ft.train.calibration import Reliability
+
 TRAIN, VALIDATION, GREY = "#7a8aa0", "#1f6feb", "#6b7280"
+_INK, _AXIS, _GRID = "#1b2430", "#c3c8d0", "#e6e9ee"
 _COLORS = ("#8a94a3", "#e08a1e", "#2e9e6b", "#1f6feb", "#a04bd6")
+#: these colours are the page's own, light or dark; what stands here is for a reader without CSS
+_FROM_PAGE = {
+    _INK: "ink", GREY: "soft", _AXIS: "axis", _GRID: "grid", VALIDATION: "accent"
+}  # fmt: skip
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
+    "text.color": _INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#c3c8d0",
+    "axes.edgecolor": _AXIS,
     "axes.labelcolor": GREY,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
     "xtick.color": GREY,
     "ytick.color": GREY,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
+    "axes.titlecolor": _INK,
     "axes.titlelocation": "left",
     "svg.hashsalt": "tinygrad_ft",
     # letters, not outlines: the browser has fonts for every script, and the page stays small
     "svg.fonttype": "none",
 }
+NAMED_CLASSES = 30  # up to so many, a confusion matrix has names and counts
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int | None) -> list[str]:
@@ -54,7 +67,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None) -> list[st
             _epoch_axis(axes, len(epochs))
             if name == "accuracy":
                 axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            axes.grid(axis="y", color="#e6e9ee", lw=0.8)
+            axes.grid(axis="y", color=_GRID, lw=0.8)
             axes.legend(frameon=False, fontsize=9)
             found.append(_svg(figure))
     return found
@@ -78,31 +91,81 @@ def compare(histories: Mapping[str, Sequence[Sequence[dict[str, Any]]]]) -> str:
         _epoch_axis(axes, max(row["epoch"] for runs in histories.values() for row in runs[0]))
         axes.set_ylabel("accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.grid(axis="y", color="#e6e9ee", lw=0.8)
+        axes.grid(axis="y", color=_GRID, lw=0.8)
         axes.legend(frameon=False, fontsize=9, loc="lower right")
         return _svg(figure)
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str]) -> str:
-    """The confusion matrix as a heat map, a row for each true class; counts where there is room."""
+    """The confusion matrix as a heat map, a row for each true class; up to NAMED_CLASSES classes
+    with names and counts.
+    """
     count = len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = min(9.0, 3.0 + 0.42 * count)
+    named = count <= NAMED_CLASSES
+    side = 2.2 + min(0.4 * count, 0.25 * count + 2) if named else 6.0
     with rc_context({**_STYLE, "axes.spines.left": False, "axes.spines.bottom": False}):
         figure = Figure(figsize=(side + 0.6, side), layout="constrained")
         axes = figure.subplots()
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        # the share is the opacity of one colour: right on a light page and on a dark one
+        colour = np.zeros((count, count, 4))
+        colour[..., :3] = to_rgb(VALIDATION)
+        colour[..., 3] = shares if named else np.sqrt(shares)
+        axes.imshow(colour, interpolation="nearest")
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
-        if count <= 30:
+        axes.tick_params(length=0)
+        if named:
             names = [_brief(name) for name in classes]
             axes.set_xticks(range(count), names, rotation=45, ha="right", rotation_mode="anchor")
             axes.set_yticks(range(count), names)
+            axes.tick_params(colors=_INK)
             _write_counts(axes, matrix, shares)
         else:
-            axes.set_xticks([])
-            axes.set_yticks([])
-        axes.tick_params(length=0)
+            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
+        edges = np.arange(count + 1) - 0.5 if named else np.array([-0.5, count - 0.5])
+        axes.hlines(edges, -0.5, count - 0.5, colors=_GRID, lw=0.8)
+        axes.vlines(edges, -0.5, count - 0.5, colors=_GRID, lw=0.8)
+        return _svg(figure)
+
+
+def reliability(found: Reliability, tempered: Reliability | None, temperature: float | None) -> str:
+    """Accuracy by confidence beside the diagonal on which they agree, and how many images have it.
+
+    `tempered`: the same at the fitted temperature, as a line.
+    """
+    bins = len(found.count)
+    left = np.arange(bins) / bins
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+        axes, below = figure.subplots(2, height_ratios=(3, 1), sharex=True)
+        some = found.count > 0
+        axes.bar(
+            left[some], found.accuracy[some], 1 / bins, align="edge", color=TRAIN, alpha=0.55,
+            edgecolor=TRAIN, lw=0.8, label="is right",
+        )  # fmt: skip
+        axes.plot((0, 1), (0, 1), color=GREY, ls=":", lw=1.5, label="ideal")
+        if tempered is not None and temperature is not None:
+            there = tempered.count > 0
+            axes.plot(
+                tempered.confidence[there], tempered.accuracy[there], color=VALIDATION, lw=2,
+                marker="o", ms=4, label=f"at temperature {temperature:.2f}",
+            )  # fmt: skip
+        axes.set_ylabel("is right")
+        axes.set_ylim(0, 1)
+        axes.legend(frameon=False, fontsize=9, loc="upper left")
+        below.bar(
+            left, found.count / found.count.sum(), 1 / bins, align="edge", color=TRAIN, alpha=0.55
+        )
+        below.set_ylabel("images")
+        below.set_xlabel("says it is sure by")
+        below.set_xlim(0, 1)
+        for each in (axes, below):
+            each.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            each.grid(axis="y", color=_GRID, lw=0.8)
+            each.set_axisbelow(True)
+        below.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         return _svg(figure)
 
 
@@ -114,10 +177,10 @@ def _epoch_axis(axes: Axes, epochs: int) -> None:
 
 
 def _write_counts(axes: Axes, matrix: np.ndarray, shares: np.ndarray) -> None:
-    size = 10 if len(matrix) <= 12 else 6
+    size = 10 if len(matrix) <= 12 else 7
     for (row, column), value in np.ndenumerate(matrix):
         if value:
-            color = "white" if shares[row, column] > 0.55 else "#1f2937"
+            color = "white" if shares[row, column] > 0.55 else _INK
             axes.text(column, row, str(value), ha="center", va="center", color=color, fontsize=size)
 
 
@@ -135,4 +198,7 @@ def _svg(figure: Figure) -> str:
         )
         figure.savefig(text, format="svg", metadata=_NO_METADATA)
     content = text.getvalue()
-    return content[content.index("<svg") :]
+    content = content[content.index("<svg") :]
+    for colour, name in _FROM_PAGE.items():
+        content = content.replace(f": {colour}", f": var(--{name}, {colour})")
+    return content

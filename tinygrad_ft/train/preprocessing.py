@@ -29,6 +29,8 @@ NAMED = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 
+_PART = 256  # images measured at a time; bounds the memory
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -69,16 +71,23 @@ class Preprocessing:
 
         DataError if the images are not square.
         """
-        step = max(1, len(dataset) // sample)
-        images, _ = get_batch(dataset, np.arange(0, len(dataset), step))
-        _, height, width, _ = images.shape
-        if height != width:
-            raise DataError(f"the images are {width}x{height}: choose a square size (--size)")
-        pixels = images.reshape(-1, images.shape[-1]).astype(np.float64) / 255
-        std = np.maximum(pixels.std(axis=0), 1e-3)
+        chosen = np.arange(0, len(dataset), max(1, len(dataset) // sample))
+        sums = squares = np.zeros(1)
+        height = width = pixels = 0
+        for part in np.split(chosen, range(_PART, len(chosen), _PART)):
+            images, _ = get_batch(dataset, part)
+            _, height, width, channels = images.shape
+            if height != width:
+                raise DataError(f"the images are {width}x{height}: choose a square size (--size)")
+            values = images.reshape(-1, channels).astype(np.float64) / 255
+            sums = sums + values.sum(axis=0)
+            squares = squares + np.square(values).sum(axis=0)
+            pixels += len(values)
+        mean = sums / pixels
+        std = np.maximum(np.sqrt(np.maximum(squares / pixels - mean**2, 0)), 1e-3)
         return cls(
             height,
-            tuple(round(float(m), 4) for m in pixels.mean(axis=0)),
+            tuple(round(float(m), 4) for m in mean),
             tuple(round(float(s), 4) for s in std),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,9 +13,11 @@ from kernels import get_num_threads
 from tinygrad_ft.data import Dataset
 from tinygrad_ft.io import RunFolder, RunFolderError, atomic_write, fingerprint_state, short
 from tinygrad_ft.models.classifier import ImageClassifier
+from tinygrad_ft.train.calibration import fit_temperature
 from tinygrad_ft.train.checkpoints import check_identity
-from tinygrad_ft.train.model_file import ModelCard
+from tinygrad_ft.train.model_file import ModelCard, save_model
 from tinygrad_ft.train.progress import Reporter, duration
+from tinygrad_ft.train.recipe.memory import available_memory
 from tinygrad_ft.train.report import Report, write_report
 from tinygrad_ft.train.settings import Settings
 from tinygrad_ft.train.splits import Splits
@@ -29,6 +31,7 @@ class Outcome:
     judged_on           "test", or "validation" or "training" where the data has nothing better
     images              number of images it was judged on
     best_epoch          the chosen epoch
+    epochs_trained      all of the settings, or fewer if patience ended the run
     training_seconds    time spent in training steps, over all resumes
     weights_fingerprint of best.safetensors, data_fingerprint of the training images
     """
@@ -43,6 +46,7 @@ class Outcome:
     training_seconds: float
     weights_fingerprint: str
     data_fingerprint: str
+    epochs_trained: int
 
     def write(self, path: Path) -> None:
         atomic_write(path, json.dumps(asdict(self), indent=2).encode())
@@ -79,7 +83,8 @@ def execute(
 
     Leaves args.yaml, summary.csv, last.safetensors, best.safetensors, report.html and, last,
     results.json. With `resume` goes on from where the run stopped; a finished one is only read.
-    CheckpointError, with nothing changed, if the run in the folder is another one.
+    CheckpointError, with nothing changed, if the run in the folder is another one;
+    NotEnoughMemory, before anything is written, if the run would not fit.
     """
     trainer = Trainer(model, card, splits.train, splits.val, settings, run, reporter, stop)
     if resume and run.args_path.exists():
@@ -88,12 +93,21 @@ def execute(
         check_identity(before, trainer.identity, run.path)
         if run.results_path.exists():
             return Outcome.read(run.results_path)
-    else:
+    need = trainer.memory_need(judged=len(_judge(splits)[1]))
+    reporter.line(need.describe())
+    need.check(available_memory())
+    if not (resume and run.args_path.exists()):
         run.write_args({**args, **settings.as_dict(), **_without_settings(trainer.identity)})
     history = trainer.fit(resume)
     best = trainer.best_model()
     judged_on, dataset = _judge(splits)
-    evaluation = trainer.evaluate(dataset, judged_on)
+    temperature = seen = None
+    if splits.val is not None:
+        seen = trainer.evaluate(splits.val, "calibrating")
+        temperature = fit_temperature(seen.scores, seen.labels)
+        save_model(run.best_path, best, replace(card, temperature=temperature))
+    # without test images what was just seen is what it is judged on
+    evaluation = seen if seen and dataset is splits.val else trainer.evaluate(dataset, judged_on)
     metrics = evaluation.metrics()
     best_epoch = trainer.position.best_epoch
     assert best_epoch is not None  # there is at least one epoch
@@ -109,6 +123,7 @@ def execute(
         training_seconds=round(sum(row["seconds"] for row in history), 3),
         weights_fingerprint=fingerprint_state(weights),
         data_fingerprint=splits.train.fingerprint,
+        epochs_trained=len(history),
     )
     write_report(
         run.report_path,
@@ -131,6 +146,9 @@ def execute(
             classes=card.classes,
             settings=settings.as_dict(),
             command=command,
+            model=best,
+            preprocessing=card.preprocessing,
+            temperature=temperature,
         ),
     )
     outcome.write(run.results_path)  # last: it says that the run is finished

@@ -10,26 +10,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from kernels import get_num_threads
-from tinygrad_ft.data import DataError, DataLoader, Dataset
-from tinygrad_ft.grad_mode import no_grad
+from tinygrad_ft.data import DataError, Dataset
 from tinygrad_ft.io import RunFolder, load_checkpoint
 from tinygrad_ft.models.classifier import ImageClassifier
-from tinygrad_ft.nn import BatchNorm2d
-from tinygrad_ft.nn import functional as F
-from tinygrad_ft.nn.utils import clip_grad_norm_
-from tinygrad_ft.tensor import Tensor
-from tinygrad_ft.train.checkpoints import Position, Training, is_finite, run_identity
-from tinygrad_ft.train.evaluation import Evaluation, arrays, predict_scores
-from tinygrad_ft.train.frozen_features import FrozenFeatures
+from tinygrad_ft.train.checkpoints import Position, Training, run_identity
+from tinygrad_ft.train.evaluation import Evaluation, predict_scores
 from tinygrad_ft.train.model_file import ModelCard, save_model
 from tinygrad_ft.train.optimization import make_optimizer, make_scheduler
 from tinygrad_ft.train.progress import Phase, Reporter, duration
-from tinygrad_ft.train.settings import Settings
+from tinygrad_ft.train.recipe.batches import balanced_weights, images_per_epoch, update_size
+from tinygrad_ft.train.recipe.ema import WeightAverage
+from tinygrad_ft.train.recipe.freezing import FreezePlan
+from tinygrad_ft.train.recipe.inputs import TrainingInputs
+from tinygrad_ft.train.recipe.memory import MemoryNeed, estimate
+from tinygrad_ft.train.recipe.non_finite import NonFiniteValue, bad_weight
+from tinygrad_ft.train.recipe.step import Step
+from tinygrad_ft.train.settings import Settings, SettingsError
 
 SAVE_SECONDS = 300.0  # a checkpoint within an epoch at least this often
 
@@ -51,11 +53,11 @@ class Trainer:
     The best epoch is the one with the highest validation accuracy (the first of equals). Without
     validation, or with `choose_best` off (validation is then only watched), it is the last one.
 
-    If nothing but the last layer learns and the images are not changed at random, the features
-    before it are the same in every epoch and are computed once.
+    Freezes what the settings name, also if the caller has done so already. What the caller has
+    frozen beyond that stays frozen.
 
     Raises DataError for fewer than two images, ValueError if model, card and data have different
-    numbers of classes.
+    numbers of classes, SettingsError if the settings do not fit the model or the data.
     """
 
     def __init__(
@@ -81,24 +83,47 @@ class Trainer:
         self.model, self.card, self.settings = model, card, settings
         self.train_set, self.val_set = train_set, val_set
         self.choose_best = choose_best and val_set is not None
+        if settings.patience is not None and not self.choose_best:
+            raise SettingsError("--patience needs validation images to see whether a run improves")
         self.run, self.reporter, self.stop = run, reporter, stop
-        self.on_features = settings.augment == "none" and _only_head_learns(model)
-        self._val_features: FrozenFeatures | None = None
         self._last_save = time.monotonic()
         self.identity = run_identity(settings, card, train_set, val_set)
-        # a batch of one image has no statistics where the maps are 1x1
-        left_over = len(train_set) % settings.batch_size
-        self._drop_last = left_over == 1
-        self._images = len(train_set) - int(self._drop_last)
+        self._images = images_per_epoch(len(train_set), settings)
+
+        self.plan = FreezePlan.of(model, settings)
+        self.plan.apply(model, settings.epochs - 1)  # all that ever learns is in the optimizer
         self.optimizer = make_optimizer(model, settings)
-        steps = math.ceil(self._images / settings.batch_size)
+        self.plan.apply(model, 0)
+        steps = math.ceil(self._images / update_size(settings))
         self.scheduler = make_scheduler(self.optimizer, settings, steps)
-        self._training = Training(model, self.optimizer, self.scheduler)
+        self.average = None if settings.ema is None else WeightAverage(model, settings.ema)
+        weights = (
+            balanced_weights(train_set.targets, model.num_classes)
+            if settings.class_weights == "balanced"
+            else None
+        )
+        self.step = Step(model, self.optimizer, settings, weights)
+        self.inputs = TrainingInputs(
+            model, card.preprocessing, train_set, val_set, settings, reporter, self._on_batch
+        )
+        self._training = Training(model, self.optimizer, self.scheduler, self.average)
 
     @property
     def position(self) -> Position:
         """Where the run stands."""
         return self._training.position
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or enough of them without a better one.
+
+        Patience begins when the last stage has been unfrozen: before that the best is yet to come.
+        """
+        at, settings = self.position, self.settings
+        if at.epoch >= settings.epochs or settings.patience is None or at.best_epoch is None:
+            return at.epoch >= settings.epochs
+        settled = max(self.plan.changes(settings.epochs), default=0)
+        return at.epoch - max(at.best_epoch, settled) >= settings.patience
 
     def fit(self, resume: bool = False) -> list[dict[str, Any]]:
         """Train to the end and return the history, a row an epoch.
@@ -108,17 +133,35 @@ class Trainer:
         """
         if resume and self.run.last_path.exists():
             self._restore()
-        if self.position.epoch < self.settings.epochs:
-            started = time.monotonic()
-            loader = self._loader()
-            if self.on_features and self.val_set is not None:
-                self._val_features = self._features_of(self.val_set, "validation features")
-            # computing features is part of the training: without them every epoch would take longer
-            self.position.epoch_seconds += time.monotonic() - started
-            while self.position.epoch < self.settings.epochs:
-                self._train_epoch(loader)
+        try:
+            while not self.finished:
+                self._begin_epoch()
+                self._train_epoch()
                 self._finish_epoch()
+        except Interrupted:
+            self._save()  # here: where it was raised, the model may have held the average
+            raise
         return self.position.history
+
+    def memory_need(self, judged: int = 0) -> MemoryNeed:
+        """What the run takes, from trial steps, if `judged` images are evaluated in the end. Leaves
+        model and random numbers as they were."""
+        features = 0
+        for epoch in [0, *self.plan.changes(self.settings.epochs)]:
+            self.plan.apply(self.model, epoch)
+            features = max(features, self.inputs.kept_bytes())
+        return estimate(
+            self.model,
+            self.plan,
+            self.card.preprocessing,
+            self.settings,
+            features=features,
+            evaluated=max(
+                judged,
+                0 if self.val_set is None else len(self.val_set),
+                len(self.train_set) if features else 0,
+            ),
+        )
 
     def best_model(self) -> ImageClassifier:
         """The model with the weights of the best epoch, in evaluation mode."""
@@ -135,47 +178,26 @@ class Trainer:
 
     # ---- an epoch --------------------------------------------------------------------------------
 
-    def _loader(self) -> DataLoader:
-        data: Dataset = self.train_set
-        transform = None
-        if self.on_features:
-            data = self._features_of(data, "features")
-        else:
-            transform = self.card.preprocessing.training_transform(self.settings.augment)
-        return DataLoader(
-            data,
-            batch_size=self.settings.batch_size,
-            shuffle=True,
-            transform=transform,
-            collate_fn=arrays,
-            drop_last=self._drop_last,
-            seed=self.settings.seed,
-        )
+    def _begin_epoch(self) -> None:
+        started = time.monotonic()
+        self.plan.apply(self.model, self.position.epoch)
+        self.inputs.prepare()
+        self.step.first_stage = self.inputs.first_stage
+        # computing features is part of the training: without them every epoch would take longer
+        self.position.epoch_seconds += time.monotonic() - started
 
-    def _features_of(self, dataset: Dataset, name: str) -> FrozenFeatures:
-        with self.reporter.phase(name, len(dataset)) as phase:
-            return FrozenFeatures(
-                self.model, dataset, self.card.preprocessing, self._on_batch(phase)
-            )
-
-    def _on_batch(self, phase: Phase) -> Callable[[int], None]:
-        def on_batch(images: int) -> None:
-            phase.advance(images)
-            self._stop_if_asked()
-
-        return on_batch
-
-    def _train_epoch(self, loader: DataLoader) -> None:
+    def _train_epoch(self) -> None:
         at = self.position
-        loader.set_epoch(at.epoch)
+        self.inputs.loader.set_epoch(at.epoch)
         if at.batch == 0:
-            at.lr = self.optimizer.param_groups[0]["lr"]
+            group = self.optimizer.param_groups[0]
+            at.lr = group["lr"] / group["scale"]
         self.model.train()
         name = f"epoch {at.epoch + 1}/{self.settings.epochs}"
         with self.reporter.phase(name, self._images) as phase:
             phase.skip(at.seen)
             started = time.monotonic() - at.epoch_seconds
-            for images, labels in loader.iter_from(at.batch):
+            for images, labels in self.inputs.loader.iter_from(at.batch):
                 self._step(images, labels)
                 at.batch += 1
                 at.epoch_seconds = time.monotonic() - started
@@ -186,21 +208,16 @@ class Trainer:
                     self._save()
 
     def _step(self, images: np.ndarray, labels: np.ndarray) -> None:
-        settings, at = self.settings, self.position
-        inputs = Tensor(images)
-        scores = self.model.get_classifier()(inputs) if self.on_features else self.model(inputs)
-        loss = F.cross_entropy(scores, Tensor(labels), label_smoothing=settings.label_smoothing)
-        value = float(loss.item())
-        if not math.isfinite(value):
-            raise self._diverged(f"the loss became {value}", at.batch + 1)
-        self.optimizer.zero_grad()
-        loss.backward()
-        if settings.clip_grad is not None:
-            clip_grad_norm_(self.model.parameters(), settings.clip_grad)
-        self.optimizer.step()
+        at = self.position
+        try:
+            loss, right = self.step(images, labels)
+        except NonFiniteValue as problem:
+            raise self._diverged(problem.what, at.batch + 1, problem.where) from None
         self.scheduler.step()
-        at.loss_sum += value * len(labels)
-        at.right += int((scores.numpy().argmax(axis=1) == labels).sum())
+        if self.average is not None:
+            self.average.update(self.model)
+        at.loss_sum += loss * len(labels)
+        at.right += right
         at.seen += len(labels)
 
     def _finish_epoch(self) -> None:
@@ -212,42 +229,61 @@ class Trainer:
             "train_loss": at.loss_sum / at.seen,
             "train_accuracy": at.right / at.seen,
         }
+        with self._averaged():
+            accuracy = self._judge(row)
+            row["seconds"] = round(at.epoch_seconds, 3)
+            if self.plan.changes(self.settings.epochs):
+                row["frozen_stages"] = self.plan.frozen(at.epoch)
+            self._say(row)
+            at.history.append(row)
+            better = not self.choose_best or accuracy > at.best_accuracy
+            if better:
+                at.best_epoch, at.best_accuracy = at.epoch + 1, accuracy
+            at.begin_epoch(at.epoch + 1)
+            if better and (self.choose_best or at.epoch == self.settings.epochs):
+                # before `last`: a run that dies between the two repeats the epoch, with the same
+                # bits
+                save_model(self.run.best_path, self.model, self.card)
+        self._save()
+        self.run.write_summary(at.history)
+        if self.finished and at.epoch < self.settings.epochs:
+            self.reporter.line(
+                f"ends here: no better epoch than {at.best_epoch} in {self.settings.patience}"
+            )
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Within it the model is what is evaluated and kept as the best: the average, if any."""
+        return nullcontext() if self.average is None else self.average.applied(self.model)
+
+    def _judge(self, row: dict[str, Any]) -> float:
+        """Add the validation scores to the epoch's row; the accuracy (0 without validation)."""
+        if self.val_set is None:
+            return 0.0
+        found = self._validate(self.val_set)
+        metrics = found.metrics()
+        row |= {
+            "val_loss": found.loss,
+            "val_accuracy": metrics.accuracy,
+            "val_macro_recall": metrics.macro_recall,
+            "val_macro_f1": metrics.macro_f1,
+        }
+        return metrics.accuracy
+
+    def _validate(self, val_set: Dataset) -> Evaluation:
+        if self.inputs.val_features is not None:
+            return self.inputs.val_features.evaluate(self.model)
+        return self.evaluate(val_set, "validation")
+
+    def _say(self, row: dict[str, Any]) -> None:
+        at = self.position
         text = f"train loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1%}"
-        accuracy = 0.0
-        if self.val_set is not None:
-            found = self._validate(self.val_set)
-            metrics = found.metrics()
-            accuracy = metrics.accuracy
-            row |= {
-                "val_loss": found.loss,
-                "val_accuracy": metrics.accuracy,
-                "val_macro_recall": metrics.macro_recall,
-                "val_macro_f1": metrics.macro_f1,
-            }
-            text += f"; validation loss {row['val_loss']:.3f}, accuracy {accuracy:.1%}"
-        row["seconds"] = round(at.epoch_seconds, 3)
+        if "val_loss" in row:
+            text += f"; validation loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.1%}"
         rate = at.seen / max(at.epoch_seconds, 1e-9)
         self.reporter.line(
             f"epoch {at.epoch + 1}/{self.settings.epochs}: {text}  "
             f"({duration(at.epoch_seconds)}, {rate:.0f} images/s)"
         )
-        at.history.append(row)
-        better = not self.choose_best or accuracy > at.best_accuracy
-        if better:
-            at.best_epoch, at.best_accuracy = at.epoch + 1, accuracy
-        at.begin_epoch(at.epoch + 1)
-        if better and (self.choose_best or at.epoch == self.settings.epochs):
-            # before `last`: a run that dies between the two repeats the epoch, with the same bits
-            save_model(self.run.best_path, self.model, self.card)
-        self._save()
-        self.run.write_summary(at.history)
-
-    def _validate(self, val_set: Dataset) -> Evaluation:
-        if self._val_features is None:
-            return self.evaluate(val_set, "validation")
-        with no_grad():
-            scores = self.model.get_classifier()(Tensor(self._val_features.features))
-        return Evaluation(scores.numpy(), self._val_features.targets)
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
@@ -266,36 +302,33 @@ class Trainer:
         at = self.position
         if at.history:
             self.run.write_summary(at.history)  # the kill may have come just before it
-        if at.epoch < self.settings.epochs:
+        if not self.finished:
             self.reporter.line(f"resuming at epoch {at.epoch + 1}, batch {at.batch + 1}")
+
+    def _on_batch(self, phase: Phase) -> Callable[[int], None]:
+        def on_batch(images: int) -> None:
+            phase.advance(images)
+            self._stop_if_asked()
+
+        return on_batch
 
     def _stop_if_asked(self) -> None:
         if not self.stop():
             return
         at = self.position
-        if at.epoch == self.settings.epochs:  # trained and saved; the model may be the best one
+        if self.finished:  # trained and saved; the model may be the best one
             raise Interrupted("stopped after the last epoch")
-        self._save()
         raise Interrupted(f"stopped in epoch {at.epoch + 1} after batch {at.batch}")
 
     def _check_finite(self) -> None:
-        if not is_finite(self.model):
-            raise self._diverged("a weight became infinite or NaN", self.position.batch)
+        if name := bad_weight(self.model):
+            raise self._diverged("a weight became infinite or NaN", self.position.batch, name)
 
-    def _diverged(self, what: str, batch: int) -> NonFiniteLoss:
+    def _diverged(self, what: str, batch: int, where: str) -> NonFiniteLoss:
         text = (
             f"{what} in epoch {self.position.epoch + 1}, batch {batch}, at learning rate "
-            f"{self.scheduler.get_last_lr()[0]:.3g}; try a lower --lr or --clip-grad 1"
+            f"{self.scheduler.get_last_lr()[0]:.3g} ({where}); try a lower --lr or --clip-grad 1"
         )
         if self.run.last_path.exists():
             text += f" (the last checkpoint in {self.run.path} is from before it)"
         return NonFiniteLoss(text)
-
-
-def _only_head_learns(model: ImageClassifier) -> bool:
-    """Whether everything before the last layer stays as it is, batch-norm statistics included."""
-    head = {id(p) for p in model.get_classifier().parameters()}
-    norms = [module for module in model.modules() if isinstance(module, BatchNorm2d)]
-    return all(norm.frozen for norm in norms) and not any(
-        p.requires_grad for p in model.parameters() if id(p) not in head
-    )

@@ -1,0 +1,116 @@
+"""The memory that is said beforehand is about the memory that is taken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from train_helpers import arrays, colours, make_model, make_trainer, same
+
+from tinygrad_ft import random
+from tinygrad_ft.train import Settings
+from tinygrad_ft.train.recipe import memory
+from tinygrad_ft.train.recipe.memory import MemoryNeed, NotEnoughMemory, available_memory, size
+
+MB = 2**20
+DRIVER = Path(__file__).with_name("measuring_memory.py")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 64}, {"batch_size": 64, "freeze": "2", "augment": "none"}], ids=str
+)
+def test_it_is_what_a_run_takes(options):
+    """In a process of its own: a peak has no memory of whose it was."""
+    places = os.pathsep.join([str(DRIVER.parents[2]), str(DRIVER.parent), *filter(None, sys.path)])
+    said = subprocess.run(
+        [sys.executable, "-P", str(DRIVER), repr(options)],
+        env=os.environ | {"PYTHONPATH": places},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    expected, taken = (int(word) / MB for word in said.stdout.split())
+    assert taken > 100
+    assert 1 / 1.7 < expected / taken < 1.7, (expected, taken)
+
+
+def need(**values: int) -> MemoryNeed:
+    names = ("training", "evaluation", "optimizer", "saving", "batches", "features")
+    return MemoryNeed(**{**dict.fromkeys(names, 0), "libraries": 0, **values})
+
+
+def test_a_trial_leaves_no_trace(tmp_path):
+    model = make_model()
+    settings = Settings(epochs=4, batch_size=8, head_epochs=2, augment="none")
+    trainer = make_trainer(tmp_path, settings, model=model, val=colours(4))
+    before, state, mode = arrays(model), random.get_rng_state(), model.training
+    learns = [p.requires_grad for p in model.parameters()]
+    found = trainer.memory_need()
+    assert same(arrays(model), before)
+    assert random.get_rng_state() == state
+    assert model.training == mode
+    assert [p.requires_grad for p in model.parameters()] == learns
+    assert all(p.grad is None for p in model.parameters())
+    # the head's features: 16 floats of each of 24 + 12 images
+    assert found.features == 4 * 16 * 36
+    assert found.total > found.training > 0
+
+
+def test_it_grows_with_what_is_asked_for(tmp_path):
+    def of(name: str, **options: object) -> MemoryNeed:
+        settings = Settings(**({"epochs": 2, "batch_size": 64} | options))
+        return make_trainer(tmp_path / name, settings, val=colours(4)).memory_need()
+
+    plain = of("a")
+    assert of("b", batch_size=256).training > 2.5 * plain.training
+    assert of("c", freeze="backbone").training < 0.5 * plain.training
+    adam, averaged = of("d", optimizer="adamw"), of("e", ema=0.9)
+    assert adam.optimizer == 2 * plain.optimizer
+    assert averaged.optimizer > 3 * plain.optimizer
+    assert of("f", accumulate=4).batches == 4 * plain.batches
+    assert of("g", momentum=0.0).optimizer == 0
+    assert of("h", batch_size=256).optimizer == plain.optimizer
+    assert of("i", freeze="backbone").optimizer < 0.1 * plain.optimizer
+
+
+def test_the_message_says_what_to_do():
+    need(training=100).check(None)
+    need(training=100).check(100)
+    for largest, words in (
+        ("training", "a smaller --batch-size, with --accumulate"),
+        ("features", "a smaller --feature-cache-mb"),
+        ("evaluation", "smaller images"),
+    ):
+        with pytest.raises(NotEnoughMemory, match=words) as error:
+            need(**{"optimizer": 500 * MB, "training": MB, largest: 400 * MB}).check(800 * MB)
+        text = str(error.value)
+        assert ("900 MB" in text or "901 MB" in text) and "800 MB are free" in text, text
+    assert isinstance(error.value, MemoryError)
+
+
+def test_sizes_in_words():
+    assert size(3 * MB) == "3 MB"
+    assert size(1300 * MB) == "1.3 GB"
+    line = need(training=300 * MB, optimizer=40 * MB).describe()
+    assert line.startswith("memory: about 340 MB more (training 300 MB, evaluation 0 MB")
+
+
+def test_what_is_available():
+    found = available_memory()
+    assert found is None or 10 * MB < found < 2**50
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's files")
+def test_the_limit_of_a_control_group_counts(monkeypatch):
+    free = available_memory()
+    read = Path.read_text
+
+    def limited(path: Path, *args: object, **options: object) -> str:
+        known = {"memory.max": str(700 * MB), "memory.current": str(200 * MB)}
+        return known[path.name] if path.name in known else read(path, *args, **options)
+
+    monkeypatch.setattr(memory.Path, "read_text", limited)
+    assert available_memory() == min(500 * MB, free) or free < 500 * MB

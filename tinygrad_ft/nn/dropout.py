@@ -1,0 +1,48 @@
+"""Dropout as layers: in training something is left out at random; in evaluation, y = x."""
+
+from __future__ import annotations
+
+from tinygrad_ft.nn import functional as F
+from tinygrad_ft.nn.module import Module
+from tinygrad_ft.tensor import Tensor
+
+
+class _Dropout(Module):
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(
+                f"{type(self).__name__} needs a probability between 0 and 1, got p={p}"
+            )
+        self.p = p
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Dropout(_Dropout):
+    """Zero each value with probability `p` and scale the rest by 1 / (1 - p)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, self.training)
+
+
+class Dropout1d(_Dropout):
+    """Zero whole channels of (N, C, L) or (C, L) with probability `p` and scale the rest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout1d(x, self.p, self.training)
+
+
+class Dropout2d(_Dropout):
+    """Zero whole channels of (N, C, H, W) or (C, H, W) with probability `p` and scale the rest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout2d(x, self.p, self.training)
+
+
+class AlphaDropout(_Dropout):
+    """Dropout that keeps mean 0 and variance 1 in a network of SELUs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.alpha_dropout(x, self.p, self.training)

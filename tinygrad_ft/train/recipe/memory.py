@@ -1,0 +1,230 @@
+"""How much memory a run takes, said before it starts.
+
+Nothing is guessed from a table of layers: a training step of two images and one of four are run and
+their peaks traced; the difference is what an image costs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+import kernels
+from tinygrad_ft import random
+from tinygrad_ft.grad_mode import no_grad
+from tinygrad_ft.models.classifier import ImageClassifier
+from tinygrad_ft.tensor import Tensor
+from tinygrad_ft.train.evaluation import EVAL_BATCH
+from tinygrad_ft.train.frozen_features import forward_from, forward_to
+from tinygrad_ft.train.preprocessing import Preprocessing
+from tinygrad_ft.train.recipe.batches import update_size
+from tinygrad_ft.train.recipe.freezing import FreezePlan, untouched_stages
+from tinygrad_ft.train.settings import Settings
+
+LIBRARIES = 100 * 2**20  # measured: 70 to 110
+_PREFETCHED = 4  # batches of a DataLoader that exist at once: two ahead, one on its way, one in use
+
+
+class NotEnoughMemory(MemoryError):
+    """A run would not fit; says what would make it smaller."""
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Bytes that a run takes beyond what the program takes already.
+
+    training     a step's activations, gradients and working memory
+    evaluation   activations of a pass over validation or test images. Not at the same time, but
+                 its arrays have other sizes, so the pool of unused memory keeps both
+    optimizer    its state, and the moving average of the weights
+    saving       a checkpoint while it is written
+    batches      images made ahead
+    features     outputs of frozen stages that are kept
+    libraries    what is loaded on the way: scikit-learn, matplotlib, compiled kernels
+    """
+
+    training: int
+    evaluation: int
+    optimizer: int
+    saving: int
+    batches: int
+    features: int
+    libraries: int = LIBRARIES
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        larger, smaller = sorted((self.training, self.evaluation), reverse=True)
+        steps = larger + min(smaller, kernels.buffers.pool_info()["limit_bytes"])
+        others = self.optimizer + self.saving + self.batches + self.features + self.libraries
+        return steps + others
+
+    def describe(self) -> str:
+        """One line for the user."""
+        parts = [f"{f.name} {size(getattr(self, f.name))}" for f in fields(self)]
+        return f"memory: about {size(self.total)} more ({', '.join(parts)})"
+
+    def check(self, available: int | None) -> None:
+        """NotEnoughMemory if the run needs more than `available` bytes (None: unknown)."""
+        if available is None or self.total <= available:
+            return
+        largest = max(("training", "evaluation", "features"), key=lambda n: getattr(self, n))
+        advice = {
+            "training": "a smaller --batch-size, with --accumulate for the same step, or more "
+            "--freeze",
+            "evaluation": "smaller images or a smaller model",
+            "features": "a smaller --feature-cache-mb",
+        }[largest]
+        raise NotEnoughMemory(
+            f"the run needs about {size(self.total)} of memory, {size(available)} are free, and "
+            f"{largest} takes the most ({size(getattr(self, largest))}): choose {advice}, or close "
+            "other programs"
+        )
+
+
+def estimate(
+    model: ImageClassifier,
+    plan: FreezePlan,
+    preprocessing: Preprocessing,
+    settings: Settings,
+    *,
+    features: int,
+    evaluated: int,
+) -> MemoryNeed:
+    """What training `model` by `settings` takes, when nothing is frozen any more that `plan`
+    unfreezes; `features` bytes of outputs of frozen stages are kept, and at most `evaluated` images
+    are looked at without learning.
+
+    Leaves the model, its gradients and the random generator as they were.
+    """
+    values = {name: np.array(value.numpy()) for name, value in model.state_dict().items()}
+    weights = sum(value.nbytes for value in values.values())
+    rng, training = random.get_rng_state(), model.training
+    plan.apply(model, settings.epochs - 1)
+    learned = sum(p.numel() * p.dtype.itemsize for p in model.parameters() if p.requires_grad)
+    first = untouched_stages(model) if features else 0
+    shape = (preprocessing.channels, preprocessing.size, preprocessing.size)
+
+    def learn(images: int) -> None:
+        model.train()
+        x = Tensor(np.zeros((images, *shape), np.float32))
+        if first:
+            with no_grad():
+                x = forward_to(model, first, x)
+        loss = forward_from(model, first, x).sum()
+        if loss.requires_grad:
+            loss.backward()
+        model.zero_grad()
+
+    def look(images: int) -> None:
+        model.eval()
+        with no_grad():
+            model(Tensor(np.zeros((images, *shape), np.float32)))
+
+    try:
+        step = _extrapolated(learn, settings.batch_size)
+        evaluation = _extrapolated(look, min(EVAL_BATCH, evaluated))
+    finally:
+        model.load_state_dict(values)
+        model.train(training)
+        random.set_rng_state(rng)
+        plan.apply(model, 0)
+    moments = learned * (2 if settings.optimizer == "adamw" else int(settings.momentum > 0))
+    average = weights if settings.ema is not None else 0
+    images = 5 * int(np.prod(shape)) * update_size(settings)  # a byte, and as a float
+    return MemoryNeed(
+        training=step,
+        evaluation=evaluation,
+        # while the average stands in for the weights, those are kept aside
+        optimizer=moments + 3 * average,
+        # tensors as bytes, and the file they make up
+        saving=2 * (weights + moments + average),
+        batches=_PREFETCHED * images,
+        features=features,
+    )
+
+
+def _extrapolated(work: Callable[[int], None], images: int) -> int:
+    """The peak of `work(images)`, from those of `work(2)` and `work(4)`."""
+    work(2)  # compiles kernels, makes what is kept for good
+    few, more = _peak(lambda: work(2)), _peak(lambda: work(4))
+    each = max(0, more - few) / 2
+    exact = max(0.0, few - 2 * each) + each * images
+    return int(exact * 9 / 8)  # the pool rounds its blocks up by as much
+
+
+def _peak(work: Callable[[], None]) -> int:
+    """Bytes allocated at most at a time by `work`, NumPy's included."""
+    kernels.trim()
+    ours = not tracemalloc.is_tracing()
+    if ours:
+        tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        work()
+        return max(0, tracemalloc.get_traced_memory()[1] - before)
+    finally:
+        if ours:
+            tracemalloc.stop()
+
+
+def available_memory() -> int | None:
+    """Bytes that a program can still take without swapping; None where that is not known.
+
+    Linux: what the kernel calls available, and not more than the control group's limit leaves.
+    Windows: free physical memory. Elsewhere: all physical memory.
+    """
+    if sys.platform == "win32":
+        return _windows_available()
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        lines = dict(line.split(":", 1) for line in text.splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):
+            return None
+    limits = [free]
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            group = Path("/sys/fs/cgroup")
+            limits.append(int((group / limit).read_text()) - int((group / used).read_text()))
+        except (OSError, ValueError):  # no such group, or "max": no limit
+            continue
+    return max(0, min(limits))
+
+
+def _windows_available() -> int | None:
+    class Status(ctypes.Structure):
+        _fields_ = [
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            ("total", ctypes.c_ulonglong),
+            ("available", ctypes.c_ulonglong),
+            *((name, ctypes.c_ulonglong) for name in ("a", "b", "c", "d", "e")),
+        ]
+
+    status = Status(length=ctypes.sizeof(Status))
+    library = getattr(ctypes, "windll", None)
+    if library is None or not library.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return None
+    return int(status.available)
+
+
+def size(nbytes: int) -> str:
+    """350 MB, 1.2 GB."""
+    if nbytes < 1000 * 2**20:
+        return f"{nbytes / 2**20:,.0f} MB"
+    return f"{nbytes / 2**30:,.1f} GB"
