@@ -54,9 +54,16 @@ def test_it_lends_itself_to_the_model():
     average = WeightAverage(model, 0.9)
     drift(model, np.random.default_rng(0))
     own = arrays(model)
-    with pytest.raises(KeyError), average.applied(model):
+    with average.applied(model):
         assert same(arrays(model), average.tensors)
-        raise KeyError
+    assert same(arrays(model), own)
+
+    def fail() -> None:
+        with average.applied(model):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert same(arrays(model), own)
     drift(model, np.random.default_rng(1))
     assert not same(arrays(model), own)

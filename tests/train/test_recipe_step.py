@@ -70,21 +70,21 @@ def test_batch_norm_that_learns_sees_the_parts():
     assert abs(parts[0] - whole[0]) > 1e-3
 
 
+@pytest.mark.parametrize("targets", [LABELS, SHARES], ids=["labels", "shares"])
 @pytest.mark.parametrize("weights", [None, np.array([0.5, 3.0, 1.0], np.float32)])
-def test_the_loss_is_pytorchs(weights):
+def test_the_loss_is_pytorchs(targets, weights):
     torch = pytest.importorskip("torch")
-    for targets in (LABELS, SHARES):
-        model = make_model().train()
-        settings = Settings(batch_size=19, label_smoothing=0.1)
-        scores: list[np.ndarray] = []
-        model.register_forward_hook(lambda m, a, out: scores.append(out.numpy().copy()))
-        step = Step(model, make_optimizer(model, settings), settings, weights)
-        loss, _ = step(IMAGES, targets)
-        expected = torch.nn.functional.cross_entropy(
-            torch.tensor(scores[0]), torch.tensor(targets), label_smoothing=0.1,
-            weight=None if weights is None else torch.tensor(weights),
-        )  # fmt: skip
-        assert loss == pytest.approx(expected.item(), rel=1e-5)
+    model = make_model().train()
+    settings = Settings(batch_size=19, label_smoothing=0.1)
+    scores: list[np.ndarray] = []
+    model.register_forward_hook(lambda m, a, out: scores.append(out.numpy().copy()))
+    step = Step(model, make_optimizer(model, settings), settings, weights)
+    loss, _ = step(IMAGES, targets)
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor(scores[0]), torch.tensor(targets), label_smoothing=0.1,
+        weight=None if weights is None else torch.tensor(weights),
+    )  # fmt: skip
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_balanced_weights_are_scikit_learns():

@@ -175,9 +175,10 @@ def test_a_disk_that_refuses_leaves_the_checkpoint_before(tmp_path, monkeypatch,
         before.update(contents(run))
 
     trainer._finish_epoch = note
-    with monkeypatch.context() as patch, pytest.raises(FileError) as error:
+    with monkeypatch.context() as patch:
         patch.setattr(files.os, "replace", replace)
-        trainer.fit()
+        with pytest.raises(FileError) as error:
+            trainer.fit()
     assert f"{name} cannot be written: refused; what stood there before is untouched" in str(
         error.value
     )

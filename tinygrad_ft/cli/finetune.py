@@ -7,15 +7,14 @@ from typing import Any
 
 import click
 
-from tinygrad_ft import manual_seed
 from tinygrad_ft.cli.bare_weights import describe_weights
 from tinygrad_ft.cli.options import run_options, settings_options, weights_options
+from tinygrad_ft.cli.starting import start_from
 from tinygrad_ft.cli.training import check_out, open_data, train
-from tinygrad_ft.io import fingerprint_file, short
-from tinygrad_ft.train import ModelCard, Settings, SettingsError, load_pretrained
-from tinygrad_ft.train.model_file import build_model
+from tinygrad_ft.train import Settings, SettingsError
 from tinygrad_ft.train.progress import Reporter
-from tinygrad_ft.train.recipe.freezing import FreezePlan
+
+DEFAULTS = Settings(epochs=10, lr=0.01, warmup_epochs=0.5)
 
 
 @click.command("finetune")
@@ -27,7 +26,7 @@ from tinygrad_ft.train.recipe.freezing import FreezePlan
     help="Trained weights: .safetensors of a run, or .pth/.pt/.th/.safetensors/.npz of others.",
 )
 @click.option("--new-head", is_flag=True, help="Start the last layer anew even if it would fit.")
-@settings_options(Settings(epochs=10, lr=0.01, warmup_epochs=0.5))
+@settings_options(DEFAULTS)
 @weights_options
 @run_options
 def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
@@ -61,39 +60,15 @@ def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
     )
     given.preprocessing.check_fits(splits.train, f"the images of {data}")
     classes = tuple(splits.train.classes)
-    architecture = {**given.architecture, "num_classes": len(classes)}
-    manual_seed(settings.seed)
-    model = build_model(architecture, weights)
-    report = load_pretrained(model, weights)
-    reporter.line(report.summary())
-    if new_head or (given.classes and given.classes != classes):
-        # drawn anew: scores of other classes mean nothing here, even where the shapes agree
-        model.reset_classifier(len(classes))
-        reporter.line("the last layer starts anew")
-    elif not given.classes and any(name.startswith(f"{report.head}.") for name in report.matched):
-        reporter.line("the last layer fits and is kept; --new-head would start it anew")
-    plan = FreezePlan.of(model, settings)
-    frozen = plan.describe(model, settings.epochs)
-    if frozen:
-        reporter.line(f"frozen: {frozen}")
-    fingerprint = short(fingerprint_file(weights))
-    origin = {
-        "finetuned_on": Path(data).resolve().name,
-        "from": Path(weights).name,
-        "from_fingerprint": fingerprint,
-        "new_head": new_head,
-    }
+    start = start_from(weights, given, classes, settings, reporter, data=data, new_head=new_head)
     own = {"command": "finetune", "data": data, "weights": weights, "new_head": new_head}
     return train(
         "Fine-tuned",
-        model,
-        ModelCard(architecture, classes, given.preprocessing, origin),
+        start.model,
+        start.card,
         splits,
         settings,
         reporter,
         args={**own, "out": out, **options},
-        facts=(
-            ("started from", f"{weights} ({fingerprint})"),
-            ("frozen", frozen or "nothing"),
-        ),
+        facts=start.facts,
     )

@@ -17,14 +17,14 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from tinygrad_ft.train.calibration import Reliability
 
 TRAIN, VALIDATION, GREY = "#7a8aa0", "#1f6feb", "#6b7280"
-_INK, _AXIS, _GRID = "#1b2430", "#c3c8d0", "#e6e9ee"
+_INK, _AXIS, GRID = "#1b2430", "#c3c8d0", "#e6e9ee"
 _COLORS = ("#8a94a3", "#e08a1e", "#2e9e6b", "#1f6feb", "#a04bd6")
 #: these colours are the page's own, light or dark; what stands here is for a reader without CSS
 _FROM_PAGE = {
-    _INK: "ink", GREY: "soft", _AXIS: "axis", _GRID: "grid", VALIDATION: "accent"
+    _INK: "ink", GREY: "soft", _AXIS: "axis", GRID: "grid", VALIDATION: "accent"
 }  # fmt: skip
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "text.color": _INK,
     "axes.spines.top": False,
@@ -51,7 +51,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None) -> list[st
     found = []
     epochs = [row["epoch"] for row in history]
     for name, title in (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy")):
-        with rc_context(_STYLE):
+        with rc_context(STYLE):
             figure = Figure(figsize=(4.6, 3.2), layout="constrained")
             axes = figure.subplots()
             axes.set_title(title)
@@ -67,9 +67,9 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None) -> list[st
             _epoch_axis(axes, len(epochs))
             if name == "accuracy":
                 axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            axes.grid(axis="y", color=_GRID, lw=0.8)
+            axes.grid(axis="y", color=GRID, lw=0.8)
             axes.legend(frameon=False, fontsize=9)
-            found.append(_svg(figure))
+            found.append(svg(figure))
     return found
 
 
@@ -78,7 +78,7 @@ def compare(histories: Mapping[str, Sequence[Sequence[dict[str, Any]]]]) -> str:
 
     The band around a line goes from the worst to the best run.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         axes = figure.subplots()
         for (name, runs), color in zip(histories.items(), _COLORS, strict=False):
@@ -91,9 +91,9 @@ def compare(histories: Mapping[str, Sequence[Sequence[dict[str, Any]]]]) -> str:
         _epoch_axis(axes, max(row["epoch"] for runs in histories.values() for row in runs[0]))
         axes.set_ylabel("accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.grid(axis="y", color=_GRID, lw=0.8)
+        axes.grid(axis="y", color=GRID, lw=0.8)
         axes.legend(frameon=False, fontsize=9, loc="lower right")
-        return _svg(figure)
+        return svg(figure)
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str]) -> str:
@@ -104,7 +104,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> str:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     named = count <= NAMED_CLASSES
     side = 2.2 + min(0.4 * count, 0.25 * count + 2) if named else 6.0
-    with rc_context({**_STYLE, "axes.spines.left": False, "axes.spines.bottom": False}):
+    with rc_context({**STYLE, "axes.spines.left": False, "axes.spines.bottom": False}):
         figure = Figure(figsize=(side + 0.6, side), layout="constrained")
         axes = figure.subplots()
         # the share is the opacity of one colour: right on a light page and on a dark one
@@ -125,9 +125,9 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> str:
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
         edges = np.arange(count + 1) - 0.5 if named else np.array([-0.5, count - 0.5])
-        axes.hlines(edges, -0.5, count - 0.5, colors=_GRID, lw=0.8)
-        axes.vlines(edges, -0.5, count - 0.5, colors=_GRID, lw=0.8)
-        return _svg(figure)
+        axes.hlines(edges, -0.5, count - 0.5, colors=GRID, lw=0.8)
+        axes.vlines(edges, -0.5, count - 0.5, colors=GRID, lw=0.8)
+        return svg(figure)
 
 
 def reliability(found: Reliability, tempered: Reliability | None, temperature: float | None) -> str:
@@ -137,7 +137,7 @@ def reliability(found: Reliability, tempered: Reliability | None, temperature: f
     """
     bins = len(found.count)
     left = np.arange(bins) / bins
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(4.6, 4.2), layout="constrained")
         axes, below = figure.subplots(2, height_ratios=(3, 1), sharex=True)
         some = found.count > 0
@@ -163,10 +163,10 @@ def reliability(found: Reliability, tempered: Reliability | None, temperature: f
         below.set_xlim(0, 1)
         for each in (axes, below):
             each.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            each.grid(axis="y", color=_GRID, lw=0.8)
+            each.grid(axis="y", color=GRID, lw=0.8)
             each.set_axisbelow(True)
         below.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        return _svg(figure)
+        return svg(figure)
 
 
 def _epoch_axis(axes: Axes, epochs: int) -> None:
@@ -189,7 +189,8 @@ def _brief(name: str) -> str:
     return (name if len(name) <= 18 else name[:17] + "…").replace("$", r"\$")
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure as SVG text, in the colours of the page around it."""
     text = io.StringIO()
     with warnings.catch_warnings():
         # only the room for a name is measured with a font that lacks its letters

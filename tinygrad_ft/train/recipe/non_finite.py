@@ -43,9 +43,9 @@ def _bad_used_weight(model: Module) -> str | None:
     the step that is being looked at has changed them already."""
     for prefix, module in model.named_modules():
         learning = isinstance(module, BatchNorm) and module.training and not module.frozen
-        own = [*module.named_parameters(prefix, recurse=False)]
-        own += [] if learning else [*module.named_buffers(prefix, recurse=False)]
-        for name, value in own:
+        used: list[tuple[str, Tensor]] = [*module.named_parameters(prefix, recurse=False)]
+        used += [] if learning else module.named_buffers(prefix, recurse=False)
+        for name, value in used:
             if not all_finite(value.numpy()):
                 return name
     return None
