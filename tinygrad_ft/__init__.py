@@ -102,7 +102,6 @@ from tinygrad_ft.ops import (
     flip,
     floor,
     floor_divide,
-    fusion_enabled,
     gather,
     ge,
     group_norm,
@@ -170,7 +169,6 @@ from tinygrad_ft.ops import (
     scatter_add,
     select,
     selu,
-    set_fusion,
     sigmoid,
     sign,
     sin,
@@ -209,6 +207,7 @@ from tinygrad_ft.ops import (
     vstack,
     where,
 )
+from tinygrad_ft.ops.fusion import fusion_enabled, set_fusion
 from tinygrad_ft.random import manual_seed
 from tinygrad_ft.version import __version__
 

@@ -63,7 +63,6 @@ from tinygrad_ft.ops.elementwise import add, atan2, div, lerp, mul, neg, pow, su
 from tinygrad_ft.ops.embedding import embedding, one_hot
 from tinygrad_ft.ops.extremum import amax, amin, argmax, argmin, max, median, min
 from tinygrad_ft.ops.flip import flip, roll
-from tinygrad_ft.ops.fusion import fusion_enabled, set_fusion
 from tinygrad_ft.ops.gather import (
     gather,
     index_add,
@@ -251,7 +250,6 @@ __all__ = [
     "floor",
     "floor_divide",
     "fold",
-    "fusion_enabled",
     "gather",
     "ge",
     "gelu",
@@ -349,7 +347,6 @@ __all__ = [
     "scatter_add",
     "select",
     "selu",
-    "set_fusion",
     "sigmoid",
     "sign",
     "silu",

@@ -155,11 +155,3 @@ class DeferredSum(Deferred):
         if self.can_join and self.norm is not None and self.norm.can_join:
             return self.norm.with_relu(self.residual)
         return None
-
-
-def normalized(
-    x: Tensor, weight: Tensor, bias: Tensor, statistics: Statistics, eps: float
-) -> Tensor:
-    """The result of a batch norm in training: deferred, or computed now where fusion is off."""
-    out = DeferredNorm(x, weight, bias, statistics, eps)
-    return out if _enabled else out.compute()

@@ -180,6 +180,9 @@ def _train(
         None if running_var is None else running_var.write("batch_norm"),
         momentum,
     )
-    from tinygrad_ft.ops.fusion import normalized
+    from tinygrad_ft.ops.fusion import DeferredNorm, fusion_enabled
 
-    return normalized(x, weight, bias, statistics, eps)
+    if fusion_enabled():
+        return DeferredNorm(x, weight, bias, statistics, eps)
+    out: Tensor = BatchNorm.apply(x, weight, bias, statistics=statistics, eps=eps)
+    return out
