@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from kernels import get_num_threads, threading_layer
+from kernels import get_num_threads
 from kernels.host import LANES, cpu_features, cpu_name
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +39,6 @@ def machine_facts() -> dict[str, Any]:
             "float32_lanes": LANES,
         },
         "threads": get_num_threads(),
-        "threading_layer": threading_layer(),
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
     }

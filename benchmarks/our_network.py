@@ -49,7 +49,7 @@ def inference(model: nn.Module, network: Network, batch: int) -> Callable[[], ND
     model.eval()
 
     def run() -> NDArray[np.float32]:
-        with tg.no_grad():
+        with tg.inference_mode():
             logits: NDArray[np.float32] = model(x).numpy()
         return logits
 

@@ -55,7 +55,6 @@ class Run:
         lines = [
             f"{cpu['brand_raw']} ({cpu['llvm_name']}: {', '.join(cpu['flags'])}), "
             f"{cpu['float32_lanes']} float32 lanes, {peaks.threads} of {cpu['count']} cores, "
-            f"threads by {machine['threading_layer']}",
             f"FMA peak {peaks.gflops_one_thread:.0f} GFLOP/s on 1 thread, {peaks.gflops:.0f} on "
             f"{peaks.threads}; memory {peaks.read_gbs:.0f} GB/s read, {peaks.copy_gbs:.0f} copy, "
             f"{peaks.triad_gbs:.0f} triad",

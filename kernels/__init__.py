@@ -14,6 +14,7 @@ from kernels.conv import (
     conv2d_forward,
     conv2d_grad_input,
     conv2d_grad_weight,
+    conv2d_shape,
     set_winograd,
     winograd_enabled,
 )
@@ -25,10 +26,17 @@ from kernels.elementwise import (
     relu_forward,
     sgd_update,
 )
+from kernels.finish import Finish
 from kernels.group_norm import group_norm_backward, group_norm_forward
 from kernels.matmul import matmul
-from kernels.norm import batch_norm_backward, batch_norm_forward, channel_affine
-from kernels.parallel import get_num_threads, set_num_threads, threading_layer
+from kernels.norm import (
+    batch_norm_apply,
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_statistics,
+    channel_affine,
+)
+from kernels.parallel import get_num_threads, set_num_threads
 from kernels.pool import (
     adaptive_max_pool2d_forward,
     avg_pool2d_forward,
@@ -37,9 +45,12 @@ from kernels.pool import (
     max_pool2d_forward,
     scatter_add_planes,
 )
+from kernels.prepared import Prepared
 from kernels.rows import scatter_add_rows
 
 __all__ = [
+    "Finish",
+    "Prepared",
     "accumulate",
     "adam_update",
     "adaptive_max_pool2d_forward",
@@ -47,13 +58,16 @@ __all__ = [
     "avg_pool2d_forward",
     "avg_pool2d_grad_input",
     "axis_map",
+    "batch_norm_apply",
     "batch_norm_backward",
     "batch_norm_forward",
+    "batch_norm_statistics",
     "cache_info",
     "channel_affine",
     "conv2d_forward",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "conv2d_shape",
     "empty",
     "empty_like",
     "empty_nhwc",
@@ -71,7 +85,6 @@ __all__ = [
     "set_num_threads",
     "set_winograd",
     "sgd_update",
-    "threading_layer",
     "trim",
     "warmup",
     "winograd_enabled",

@@ -336,7 +336,7 @@ def cache_info() -> dict[str, Any]:
     bytes      size of the directory
     """
     directory = cache_directory()
-    writable = writable_directory("parallel") is not None
+    writable = writable_directory("workers") is not None
     files = [path for path in directory.rglob("*") if path.is_file()] if directory.is_dir() else []
     return {
         "directory": str(directory),

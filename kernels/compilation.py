@@ -28,7 +28,7 @@ def warmup(
     missing = [item.name for item in chosen if not (item.ready or item.on_disk())]
     workers = min(processes or cores_available(), len(missing))
     done: set[str] = set()
-    if workers > 1 and writable_directory("parallel") is not None:
+    if workers > 1 and writable_directory("workers") is not None:
         for name in _compile_in_processes(missing, workers):
             done.add(name)
             report(len(done), len(chosen), name)

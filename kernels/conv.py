@@ -10,6 +10,7 @@ the right shape and dtype that does not overlap the inputs.
 | case | path |
 |---|---|
 | float32, 3x3, stride 1, dilation 1, one group, 8 channels or more | winograd.py unless off |
+| float32, 1x1, stride 1, no padding, one group, dense channels-last images | matmul.py |
 | float32, everything else | conv_direct.py |
 | float64 | conv_general.py: NumPy, one matrix product per kernel position |
 
@@ -17,7 +18,8 @@ The three functions are a closed family: the gradients of each are made of the o
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,18 +29,25 @@ from kernels import buffers, winograd
 from kernels import conv_general as general
 from kernels.conv_direct import run_gather, run_weight_gradient
 from kernels.conv_plan import Axis, forward_axis, grad_input_axis, output_size
+from kernels.finish import Finish
+from kernels.matmul import matmul, multiply_finished
+from kernels.prepared import Prepared
 from kernels.winograd import set_winograd, winograd_enabled
 
 __all__ = [
     "conv2d_forward",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "conv2d_shape",
     "set_winograd",
     "winograd_enabled",
 ]
 
 Array = NDArray[Any]
 IntOrPair = int | tuple[int, int]
+
+FEW_PIXELS = 2048
+"""The weight gradient of a 1x1 convolution over so many pixels at most is a matrix product."""
 
 
 def _pair(value: IntOrPair, name: str, op: str, least: int) -> tuple[int, int]:
@@ -84,11 +93,21 @@ class _Shape:
                 f"{op}: a {kh}x{kw} kernel with dilation {self.dilation} does not fit into an "
                 f"image of {h}x{w} with padding {self.padding}"
             )
+        self.kernel = (kh, kw)
         self.result = (n, o, *self.out_size)
 
     @property
     def parameters(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]:
         return self.stride, self.padding, self.dilation, self.groups
+
+    def as_matrices(self, *images: Array) -> list[Array] | None:
+        """Images as matrices, pixels x channels, if the convolution is a matrix product of them."""
+        if self.parameters != ((1, 1), (0, 0), (1, 1), 1) or self.kernel != (1, 1):
+            return None
+        last = [image.transpose(0, 2, 3, 1) for image in images]
+        if not all(image.flags.c_contiguous for image in last):
+            return None
+        return [image.reshape(-1, image.shape[3]) for image in last]
 
     def check_grad(self, op: str, grad_out: Array) -> None:
         if grad_out.shape != self.result:
@@ -96,6 +115,17 @@ class _Shape:
                 f"{op}: grad_out has shape {grad_out.shape}, the convolution's result "
                 f"has {self.result}"
             )
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _known_shape(*arguments: Any) -> _Shape:
+    return _Shape(*arguments)
+
+
+def _shape(op: str, x: Sequence[int], weight: Sequence[int], *geometry: Any) -> _Shape:
+    """The geometry, checked once for all calls with the same arguments."""
+    hashable = [tuple(g) if isinstance(g, list) else g for g in geometry]
+    return _known_shape(op, tuple(x), tuple(weight), *hashable)
 
 
 def _dtype(op: str, a: Array, b: Array) -> np.dtype[Any]:
@@ -122,6 +152,15 @@ def _channels_last(result: Array) -> bool:
     return result.strides[1] == result.itemsize or result.shape[1] == 1
 
 
+def _dense(result: Array) -> bool:
+    return result.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def conv2d_shape(x: Sequence[int], weight: Sequence[int], *geometry: Any) -> tuple[int, ...]:
+    """The shape of conv2d_forward's result, from those of x and weight and the same geometry."""
+    return _shape("conv2d_shape", x, weight, *geometry).result
+
+
 def conv2d_forward(
     x: Array,
     weight: Array,
@@ -130,28 +169,40 @@ def conv2d_forward(
     dilation: IntOrPair = (1, 1),
     groups: int = 1,
     out: Array | None = None,
+    *,
+    finish: Finish | None = None,
+    prepared: Prepared | None = None,
 ) -> Array:
     """Convolve images x (N, C, H, W) with weight (O, C/groups, kH, kW); returns (N, O, H', W').
 
     H' = (H + 2*padding - dilation*(kH - 1) - 1) // stride + 1, and likewise W'. Padding is with
-    zeros. Raises ValueError for shapes that do not fit, TypeError for dtypes other than float32 or
+    zeros. `finish` is what else is done to the result while it is in the cache (finish.py);
+    `prepared` keeps the weights in the form that the kernels read, for calls with the same weights.
+    Raises ValueError for shapes that do not fit, TypeError for dtypes other than float32 or
     float64.
     """
     op = "conv2d_forward"
-    shape = _Shape(op, x.shape, weight.shape, stride, padding, dilation, groups)
+    shape = _shape(op, x.shape, weight.shape, stride, padding, dilation, groups)
     dtype = _dtype(op, x, weight)
     result = _result(op, out, shape.result, dtype)
-    if math.prod(shape.result) * weight.size == 0:
+    if finish is not None:
+        finish.check(op, result)
+    if math.prod(shape.result) * weight.size == 0 or dtype == np.float64:
         result[...] = 0
-    elif dtype == np.float64:
-        general.forward(x, weight, result, *shape.parameters)
+        if dtype == np.float64 and weight.size:
+            general.forward(x, weight, result, *shape.parameters)
+        if finish is not None:
+            finish.in_numpy(result)
     else:
-        target = result if _channels_last(result) else buffers.empty_nhwc(*result.shape)
-        if winograd.pays(x.shape, weight.shape, target.shape, *shape.parameters):
-            winograd.forward(x, weight, target, shape.padding)
+        usable = _channels_last(result) if finish is None else _dense(result)
+        target = result if usable else buffers.empty_nhwc(*result.shape)
+        if (images := shape.as_matrices(x, target)) is not None:
+            multiply_finished(images[0], weight[:, :, 0, 0].T, images[1], finish, prepared)
+        elif winograd.pays(x.shape, weight.shape, target.shape, *shape.parameters):
+            winograd.forward(x, weight, target, shape.padding, finish, prepared)
         else:
             axes = _axes(forward_axis, x.shape, weight.shape, shape)
-            run_gather(x, weight, target, *axes, groups, transposed=False)
+            run_gather(x, weight, target, *axes, groups, False, finish, prepared)
         if target is not result:
             result[...] = target
     return result
@@ -176,7 +227,7 @@ def conv2d_grad_input(
     conv2d_forward.
     """
     op = "conv2d_grad_input"
-    shape = _Shape(op, input_shape, weight.shape, stride, padding, dilation, groups)
+    shape = _shape(op, input_shape, weight.shape, stride, padding, dilation, groups)
     shape.check_grad(op, grad_out)
     dtype = _dtype(op, grad_out, weight)
     result = _result(op, out, tuple(input_shape), dtype)
@@ -186,7 +237,9 @@ def conv2d_grad_input(
         general.grad_input(grad_out, weight, result, *shape.parameters)
     else:
         target = result if _channels_last(result) else buffers.empty_nhwc(*result.shape)
-        if winograd.pays(input_shape, weight.shape, grad_out.shape, *shape.parameters):
+        if (images := shape.as_matrices(grad_out, target)) is not None:
+            matmul(images[0], weight[:, :, 0, 0], out=images[1])
+        elif winograd.pays(input_shape, weight.shape, grad_out.shape, *shape.parameters):
             winograd.grad_input(grad_out, weight, target, shape.padding)
         else:
             axes = _axes(grad_input_axis, input_shape, weight.shape, shape)
@@ -215,7 +268,7 @@ def conv2d_grad_weight(
     Errors as in conv2d_forward.
     """
     op = "conv2d_grad_weight"
-    shape = _Shape(op, x.shape, weight_shape, stride, padding, dilation, groups)
+    shape = _shape(op, x.shape, weight_shape, stride, padding, dilation, groups)
     shape.check_grad(op, grad_out)
     dtype = _dtype(op, grad_out, x)
     weight_shape = tuple(weight_shape)
@@ -227,7 +280,10 @@ def conv2d_grad_weight(
         general.grad_weight(grad_out, x, result, *shape.parameters)
     else:
         target = result if result.flags.c_contiguous else buffers.empty(weight_shape)
-        if winograd.pays(x.shape, weight_shape, grad_out.shape, *shape.parameters):
+        images = shape.as_matrices(grad_out, x)
+        if images is not None and len(images[0]) <= FEW_PIXELS:
+            matmul(images[0].T, images[1], out=target[:, :, 0, 0])
+        elif winograd.pays(x.shape, weight_shape, grad_out.shape, *shape.parameters):
             winograd.grad_weight(grad_out, x, target, shape.padding)
         else:
             axes = _axes(forward_axis, x.shape, weight_shape, shape)

@@ -31,7 +31,9 @@ from numpy.typing import NDArray
 from kernels import buffers
 from kernels.conv_direct_loops import gather, pack_weights, reduce_weights, weight_gradient
 from kernels.conv_plan import Axis, GatherPlan, Layout, Pair, WeightPlan, gather_plan, weight_plan
+from kernels.finish import Finish, FinishTable
 from kernels.parallel import get_num_threads, launch
+from kernels.prepared import Prepared
 
 PANEL = 16
 SHARED_WEIGHTS = 768 * 1024
@@ -72,10 +74,14 @@ def run_gather(
     columns: Axis,
     groups: int,
     transposed: bool,
+    finish: Finish | None = None,
+    prepared: Prepared | None = None,
 ) -> None:
     """result (N,C,H,W, channels contiguous in memory) from source and weight (O, I/groups, kH, kW).
 
-    transposed  the source's channels are the weight's O (input gradient), else its I (forward)"""
+    transposed  the source's channels are the weight's O (input gradient), else its I (forward)
+    finish      what follows a forward convolution; the result must be dense then
+    prepared    keeps the packed weights"""
     images, source_channels, *source_size = source.shape
     result_channels = result.shape[1]
     kernel_size: Pair = (weight.shape[2], weight.shape[3])
@@ -99,7 +105,15 @@ def run_gather(
         channelwise,
         tasks,
     )
-    packed = _packed(weight, plan, groups, inner, outer, transposed and not channelwise)
+    arguments = (weight, plan, groups, inner, outer, transposed and not channelwise)
+    if prepared is None:
+        packed = _packed(*arguments)
+    else:
+        key = ("direct", groups, inner, outer, plan.positions.tobytes())
+        packed = prepared.get(key)
+        if packed is None:
+            packed = prepared.keep(key, _packed(*arguments))
+    table = FinishTable(finish, result_channels)
     layout = Layout.of(result)
     launch(
         gather,
@@ -107,7 +121,7 @@ def run_gather(
             *_unit_ints(source, plan, 0, tasks),
             *(result, layout.image, layout.row),
             *(groups, inner, outer),
-            *(len(plan.phases), plan.phases, packed, int(channelwise)),
+            *(len(plan.phases), plan.phases, packed, int(channelwise), table.numbers),
         ],
         tasks=min(tasks, plan.units.count),
     )

@@ -3,6 +3,7 @@
 from numba import njit
 
 from kernels.cache import kernel
+from kernels.finish import finish_pixels
 from kernels.microkernel import multiply_channels, multiply_columns, multiply_rows
 from kernels.packing import copy_block, stage_rows
 from kernels.parallel import share
@@ -137,6 +138,7 @@ def gather(ints, floats, task, tasks):
     groups, inner, outer = ints[OWN + 3], ints[OWN + 4], ints[OWN + 5]
     n_phases, phases = ints[OWN + 6], int64_at(ints[OWN + 7])
     packed, channelwise = ints[OWN + 8], ints[OWN + 9]
+    finish = int64_at(ints[OWN + 10])
     buffer = ints[BUFFER] + task * ints[BUFFER_TASK]
     panels = (outer + PANEL - 1) // PANEL
     begin, end = share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)
@@ -184,6 +186,11 @@ def gather(ints, floats, task, tasks):
                         min(PANEL, outer - p * PANEL),
                         0,
                     )
+        # only a forward convolution is finished: one phase, and a dense result
+        for i in range(here):
+            at = result + (n + i) * result_image + top * result_row
+            pixels = max(0, min(ints[BAND_ROWS], phases[5] - top)) * phases[6]
+            finish_pixels(pixels, at, groups * outer, finish, at - result)
 
 
 @kernel(needs=[multiply_columns, multiply_channels, stage_rows, copy_block])

@@ -29,9 +29,11 @@ from numpy.typing import NDArray
 
 from kernels import buffers
 from kernels.cache import kernel
+from kernels.finish import Finish, FinishTable, finish_pixels
 from kernels.microkernel import multiply_columns, multiply_rows
 from kernels.packing import copy_block
 from kernels.parallel import get_num_threads, launch, share
+from kernels.prepared import Prepared
 from kernels.simd import int64_at
 
 K_BLOCK = 512
@@ -39,12 +41,14 @@ M_BLOCK = 160
 PANEL = 16
 SMALL = 400_000
 """Products of fewer multiplications than this run on one thread."""
+QUICK = 40_000_000
+"""Products of fewer multiplications than this save a launch where they can."""
 
 _multiply_rows = multiply_rows.symbol
 _multiply_columns = multiply_columns.symbol
 _copy_block = copy_block.symbol
 
-_TABLE_BYTES = 8 * (2 * M_BLOCK + 8)
+_TABLE_BYTES = 8 * (2 * M_BLOCK + 8)  # a multiple of 64
 _WORK_BYTES = _TABLE_BYTES + 4 * M_BLOCK * K_BLOCK
 """Working memory of a task: a zero offset, the tables of row offsets, the packed block of A."""
 
@@ -67,8 +71,12 @@ def _pack_b(b, row_step, column_step, k, n, panels, begin, end):
 
 
 @njit(nogil=True)
-def _multiply(a, a_row, a_column, panels, c, c_row, m, n, k, p_begin, p_end, work):
-    """Rows 0 .. m-1 and panels p_begin .. p_end-1 of C = A B."""
+def _multiply(
+    a, a_row, a_column, panels, c, c_row, m, n, k, p_begin, p_end, work, finish, finish_offset
+):
+    """Rows 0 .. m-1 and panels p_begin .. p_end-1 of C = A B.
+
+    `finish` (0: nothing) is for whole rows of a dense C, and these begin at `finish_offset`."""
     zero_offset = int64_at(work)
     zero_offset[0] = 0
     a_offsets = int64_at(work + 64)
@@ -129,6 +137,9 @@ def _multiply(a, a_row, a_column, panels, c, c_row, m, n, k, p_begin, p_end, wor
                             lanes,
                             accumulate,
                         )
+            if finish != 0 and k0 + kc == k:
+                offset = i0 * c_row
+                finish_pixels(mc, c + offset, n, int64_at(finish), finish_offset + offset)
 
 
 @kernel(needs=[copy_block])
@@ -142,12 +153,12 @@ def pack_b(ints, floats, task, tasks):
 
 @kernel(needs=[multiply_rows, multiply_columns, copy_block])
 def multiply(ints, floats, task, tasks):
-    """One task's rows, or panels, of C."""
+    """One task's rows of C, with B packed before, or its panels of C, which it packs itself."""
     a, a_row, a_column = ints[0], ints[1], ints[2]
     panels, c, c_row = ints[3], ints[4], ints[5]
     m, n, k = ints[6], ints[7], ints[8]
     by_rows = ints[9]
-    work = ints[10] + task * _WORK_BYTES
+    work = ints[10] + task * ints[11]
     i_begin, i_end = 0, m
     p_begin, p_end = 0, (n + PANEL - 1) // PANEL
     if by_rows:
@@ -156,9 +167,13 @@ def multiply(ints, floats, task, tasks):
         i_end = min(m, 8 * share(tiles, task + 1, tasks))
     else:
         p_begin, p_end = share(p_end, task, tasks), share(p_end, task + 1, tasks)
+        _pack_b(ints[12], ints[13], ints[14], k, n, panels, p_begin, p_end)
     a += i_begin * a_row
     c += i_begin * c_row
-    _multiply(a, a_row, a_column, panels, c, c_row, i_end - i_begin, n, k, p_begin, p_end, work)
+    rows, offset = i_end - i_begin, i_begin * c_row
+    _multiply(
+        a, a_row, a_column, panels, c, c_row, rows, n, k, p_begin, p_end, work, ints[15], offset
+    )
 
 
 @kernel(needs=[multiply_rows, multiply_columns, copy_block])
@@ -172,7 +187,7 @@ def multiply_stack(ints, floats, task, tasks):
     n_panels = (n + PANEL - 1) // PANEL
     for i in range(share(count, task, tasks), share(count, task + 1, tasks)):
         _pack_b(b[i], b_row, b_column, k, n, panels, 0, n_panels)
-        _multiply(a[i], a_row, a_column, panels, c[i], c_row, m, n, k, 0, n_panels, work)
+        _multiply(a[i], a_row, a_column, panels, c[i], c_row, m, n, k, 0, n_panels, work, 0, 0)
 
 
 def matmul(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -238,19 +253,72 @@ def _steps(a: NDArray[Any]) -> tuple[int, int]:
     return row, column
 
 
+def multiply_finished(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    out: NDArray[Any],
+    finish: Finish | None,
+    prepared: Prepared | None,
+) -> None:
+    """out = a @ b for float32 matrices, A's rows and out contiguous; then what `finish` says.
+
+    prepared   keeps the packed B"""
+    (m, k), n = a.shape, b.shape[1]
+    if prepared is None:
+        panels = _packed(b)
+    else:
+        panels = prepared.get("matrix")
+        if panels is None:
+            panels = prepared.keep("matrix", _packed(b))
+    tasks = get_num_threads() if m * n * k >= SMALL else 1
+    # whole rows, so that they can be finished
+    tasks = min(tasks, -(-m // 8))
+    table = FinishTable(finish, n)
+    work = buffers.aligned(tasks * _TABLE_BYTES)
+    launch(
+        multiply,
+        (
+            *(a, *_steps(a), panels, out, out.strides[0]),
+            *(m, n, k, 1, work, _TABLE_BYTES, 0, 0, 0, table.numbers),
+        ),
+        tasks=tasks,
+    )
+
+
+def _packed(b: NDArray[Any]) -> NDArray[Any]:
+    k, n = b.shape
+    count = -(-n // PANEL)
+    panels = buffers.aligned(count * k * 64)
+    tasks = get_num_threads() if k * n >= SMALL // 16 else 1
+    launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count))
+    return panels
+
+
 def _multiply_pair(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
     (m, k), n = a.shape, b.shape[1]
     tasks = get_num_threads() if m * n * k >= SMALL else 1
     count = -(-n // PANEL)
     panels = buffers.aligned(count * k * 64)
-    work = buffers.aligned(tasks * _WORK_BYTES)
-    launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count))
-    by_rows = int(-(-m // 8) >= count)
+    a_row, a_column = _steps(a)
+    work_bytes = _TABLE_BYTES if a_column == 4 else _WORK_BYTES
+    by_rows = -(-m // 8) >= count and not _quick_by_panels(m, n, k, count, tasks)
+    if by_rows:
+        launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count))
+    else:
+        tasks = min(tasks, count)
+    work = buffers.aligned(tasks * work_bytes)
+    shape = (m, n, k, int(by_rows), work, work_bytes)
     launch(
         multiply,
-        (a, *_steps(a), panels, out, out.strides[0], m, n, k, by_rows, work),
+        (a, a_row, a_column, panels, out, out.strides[0], *shape, b, *b.strides, 0),
         tasks=tasks,
     )
+
+
+def _quick_by_panels(m: int, n: int, k: int, count: int, tasks: int) -> bool:
+    """Whether sharing the panels, which takes one launch and not two, is worth reading A twice: in
+    small products whose panels can be shared evenly."""
+    return m * n * k < QUICK and count % tasks == 0
 
 
 def _multiply_stack(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any], count: int) -> None:

@@ -1,8 +1,10 @@
-"""Batch normalisation and the per-channel affine map.
+"""Batch normalisation and the per-channel affine map, and what often follows: + residual, relu.
 
-    batch_norm_forward   out = (x - mean) / sqrt(var + eps) * weight + bias; mean, var per channel
-    batch_norm_backward  its gradients, from the saved mean and var
-    channel_affine       out = x * scale + shift
+    batch_norm_statistics  mean and var per channel; moves the running statistics
+    batch_norm_apply       out = (x - mean) / sqrt(var + eps) * weight + bias, then + residual, relu
+    batch_norm_forward     the two together, plain
+    batch_norm_backward    the gradients, from the saved statistics
+    channel_affine         out = x * scale + shift, then + residual, relu
 
 x is (N, C, ...) with any further dimensions; the m = x.size / C values of a channel are one row
 apart. Results have channels-last memory. float32 runs on the kernels in norm_loops.py, after a
@@ -23,8 +25,12 @@ Reading each block twice, for its own mean first, took 1.5 times as long (larges
 var in the tests' hard cases 6e-8, now 1.5e-7).
 
 A float32 mean is off by up to mean * 6e-8, which matters after division by a small deviation: the
-forward pass works with the rest that rounding cut off, the backward pass finds it again as the
-mean of x - mean.
+forward pass works with the rest that rounding cut off (`cut_off`), the backward pass finds it again
+as the mean of x - mean.
+
+Relu lets its input pass where it is not negative (also NaN), with derivative 1 at exactly 0. Its
+mask is worked out again in the backward pass, from x and by the same instructions; with a residual,
+which is not kept, it is kept itself, one byte a value.
 
 Each thread has its own partial sums, which are merged in the order of the threads: same number of
 threads, same bits. `python -m benchmarks layers` compares. Share of PyTorch's channels-last time:
@@ -34,18 +40,19 @@ at (128, 16, 32, 32), which fits the cache, on two threads, forward 0.5 and back
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.buffers import empty
 from kernels.norm_loops import (
-    affine,
     gradient,
     gradient_sums,
     merge_gradient_sums,
     merge_statistics,
+    normalize,
+    prepare,
     statistics,
 )
 from kernels.parallel import get_num_threads, launch
@@ -81,7 +88,7 @@ class _Rows:
         return np.empty((self.tasks, sums, self.width))
 
     def scratch(self) -> Array:
-        return np.empty((self.tasks, 3, self.width), np.float32)
+        return np.empty((self.tasks, 4, self.width), np.float32)
 
     def vectors(self, n: int) -> Array:
         """Room for n factors at each position."""
@@ -90,12 +97,17 @@ class _Rows:
 
 def _channels_last(x: Array) -> Array:
     """x as N, ..., C in contiguous memory; copied only if it is not so already."""
-    last = np.moveaxis(x, 1, -1)
+    last = x.transpose(0, *range(2, x.ndim), 1)  # quicker than np.moveaxis
     if last.flags.c_contiguous:
         return last
     copy = empty(last.shape, x.dtype)
     np.copyto(copy, last)
     return copy
+
+
+def _channels_second(x: Array) -> Array:
+    """N, ..., C as N, C, ..."""
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
 def _check(op: str, x: Array, **vectors: Array) -> None:
@@ -115,6 +127,133 @@ def _is_float32(*arrays: Array) -> bool:
 # ---------------------------------------------------------------------------------------- functions
 
 
+class Statistics(NamedTuple):
+    """Of each channel: mean, biased variance, and the exact mean - the rounded one (float64)."""
+
+    mean: Array
+    var: Array
+    cut_off: Array
+
+
+def batch_norm_statistics(
+    x: Array,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    momentum: float = 0.1,
+) -> Statistics:
+    """Statistics of x (N, C, ...); without any values (m = 0) NaN.
+
+    Running statistics are changed in place where given: running = (1 - momentum) * running +
+    momentum * new, with the unbiased variance. Raises ValueError if the shapes do not fit.
+    """
+    running = {"running_mean": running_mean, "running_var": running_var}
+    given = {name: vector for name, vector in running.items() if vector is not None}
+    _check("batch_norm_statistics", x, **given)
+    last = _channels_last(x)
+    channels, m = x.shape[1], x.size // max(x.shape[1], 1)
+    mean, var = (np.full(channels, np.nan, x.dtype) for _ in range(2))
+    cut_off = np.zeros(channels)
+    both = len(given) == 2
+    direct = both and all(v.flags.c_contiguous for v in given.values())
+    if x.size and _is_float32(x, *given.values()):
+        rows = _Rows(x.shape)
+        partials = rows.partials(2)
+        launch(
+            statistics,
+            (last, partials, rows.scratch(), rows.width, rows.rows, rows.rest, rows.block),
+            tasks=rows.tasks,
+        )
+        cut = (rows.channels, rows.wide, rows.rows, rows.left, rows.tasks)
+        moved = (1, running_mean, running_var) if direct else (0, 0, 0)
+        launch(merge_statistics, (partials, mean, var, cut_off, *cut, *moved), (momentum,), tasks=1)
+        if direct:
+            return Statistics(mean, var, cut_off)
+    elif x.size:
+        axes = tuple(range(last.ndim - 1))
+        with np.errstate(all="ignore"):
+            last.mean(axes, out=mean)
+            np.square(last - mean).mean(axes, out=var)
+    with np.errstate(all="ignore"):
+        for target, new in ((running_mean, mean), (running_var, var * (m / max(m - 1, 1)))):
+            if target is not None:
+                target *= 1 - momentum
+                target += momentum * new
+    return Statistics(mean, var, cut_off)
+
+
+def batch_norm_apply(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    statistics: Statistics,
+    eps: float,
+    residual: Array | None = None,
+    relu: bool = False,
+    keep_mask: bool = False,
+) -> tuple[Array, Array | None]:
+    """(x - mean) / sqrt(var + eps) * weight + bias, then + residual (shape of x), then relu.
+
+    Returns (out, passes): with `keep_mask`, the boolean array of the values that relu lets through,
+    which the backward pass needs after a residual; else None. Raises ValueError if the shapes do
+    not fit, TypeError if the residual has another dtype.
+    """
+    mean, var, _ = statistics
+    _check("batch_norm_apply", x, weight=weight, bias=bias, mean=mean, var=var)
+    if x.size and _is_float32(x, weight, bias, mean, var):
+        vectors = _prepared(x, weight, bias, statistics, eps)
+    else:
+        scale = weight / np.sqrt(var + var.dtype.type(eps))
+        vectors = np.stack([mean, scale, np.asarray(bias, scale.dtype)])
+    return _normalized("batch_norm_apply", x, vectors, residual, relu, keep_mask)
+
+
+def _prepared(x: Array, weight: Array, bias: Array, of: Statistics, eps: float) -> Array:
+    """centre, scale and shift at each position, and room for two more vectors."""
+    rows = _Rows(x.shape)
+    vectors = rows.vectors(5)
+    vectors_of = [np.ascontiguousarray(v) for v in (weight, bias, *of)]
+    launch(prepare, (*vectors_of, vectors, rows.channels, rows.wide), (eps,), tasks=1)
+    return vectors
+
+
+def _normalized(
+    op: str, x: Array, vectors: Array, residual: Array | None, relu: bool, keep_mask: bool
+) -> tuple[Array, Array | None]:
+    """What `normalize` does, in float32 on the positions, else in NumPy on the channels."""
+    if residual is not None and residual.shape != x.shape:
+        raise ValueError(f"{op}: residual has shape {residual.shape}, x has {x.shape}")
+    if residual is not None and residual.dtype != x.dtype:
+        raise TypeError(f"{op}: residual is {residual.dtype}, x is {x.dtype}")
+    last = _channels_last(x)
+    added = [] if residual is None else [_channels_last(residual)]
+    dtype = np.result_type(x, vectors)
+    out = empty(last.shape, dtype)
+    passes = empty(last.shape, np.bool_) if keep_mask else None
+    if dtype == np.float32 and x.size:
+        rows = _Rows(x.shape)
+        launch(
+            normalize,
+            (
+                *(last, vectors, out, added[0] if added else 0),
+                *(0 if passes is None else passes, int(relu)),
+                *(rows.width, rows.rows, rows.rest),
+            ),
+            tasks=rows.tasks,
+        )
+    else:
+        with np.errstate(all="ignore"):
+            np.subtract(last, vectors[0], out=out)
+            out *= vectors[1]
+            out += vectors[2]
+            for array in added:
+                out += array
+            if passes is not None:
+                np.logical_not(out < 0, out=passes)
+            if relu:
+                np.copyto(out, 0, where=out < 0)
+    return _channels_second(out), None if passes is None else _channels_second(passes)
+
+
 def batch_norm_forward(
     x: Array, weight: Array, bias: Array, eps: float
 ) -> tuple[Array, Array, Array]:
@@ -123,45 +262,30 @@ def batch_norm_forward(
     Without any values (m = 0) mean and var are NaN. Raises ValueError if the shapes do not fit.
     """
     _check("batch_norm_forward", x, weight=weight, bias=bias)
-    last = _channels_last(x)
-    out = empty(last.shape, np.result_type(x, weight, bias))
-    mean, var = (np.full(x.shape[1], np.nan, out.dtype) for _ in range(2))
-    if x.size == 0:
-        return np.moveaxis(out, -1, 1), mean, var
-    if not _is_float32(x, weight, bias):
-        axes = tuple(range(last.ndim - 1))
-        with np.errstate(all="ignore"):
-            last.mean(axes, out=mean)
-            np.subtract(last, mean, out=out)
-            np.square(out).mean(axes, out=var)
-            out *= weight / np.sqrt(var + out.dtype.type(eps))
-            out += bias
-        return np.moveaxis(out, -1, 1), mean, var
-
-    rows = _Rows(x.shape)
-    partials, vectors = rows.partials(2), rows.vectors(3)
-    weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias)
-    launch(
-        statistics,
-        (last, partials, rows.scratch(), rows.width, rows.rows, rows.rest, rows.block),
-        tasks=rows.tasks,
-    )
-    cut = (rows.channels, rows.wide, rows.rows, rows.left, rows.tasks)
-    launch(merge_statistics, (partials, weight, bias, mean, var, vectors, *cut), (eps,), tasks=1)
-    launch(affine, (last, vectors, out, rows.width, rows.rows, rows.rest), tasks=rows.tasks)
-    return np.moveaxis(out, -1, 1), mean, var
+    statistics = batch_norm_statistics(x)
+    out, _ = batch_norm_apply(x, weight, bias, statistics, eps)
+    return out, statistics.mean, statistics.var
 
 
 def batch_norm_backward(
-    grad_out: Array, x: Array, weight: Array, mean: Array, var: Array, eps: float
-) -> tuple[Array, Array, Array]:
+    grad_out: Array,
+    x: Array,
+    weight: Array,
+    mean: Array,
+    var: Array,
+    eps: float,
+    relu: tuple[Array, Array] | None = None,
+    passes: Array | None = None,
+) -> tuple[Array, ...]:
     """(grad_x, grad_weight, grad_bias), with xhat = (x - mean) / sqrt(var + eps):
 
     grad_bias = sum grad_out,  grad_weight = sum grad_out * xhat,
     grad_x = weight / sqrt(var + eps) * (grad_out - grad_bias / m - xhat * grad_weight / m)
 
-    mean and var are those of the forward call. Raises ValueError if the shapes do not fit.
-    Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
+    mean and var are those of the forward call. If relu followed, grad_out first becomes 0 where it
+    let nothing through: give `relu`, the bias and the cut_off of the forward call, from which that
+    is worked out again; or, if a residual was added, `passes`, and get grad_residual as the fourth.
+    Raises ValueError if the shapes do not fit. Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
     """
     _check("batch_norm_backward", x, weight=weight, mean=mean, var=var)
     if grad_out.shape != x.shape:
@@ -169,71 +293,93 @@ def batch_norm_backward(
             f"batch_norm_backward: grad_out has shape {grad_out.shape}, x has {x.shape}"
         )
     grad, last = _channels_last(grad_out), _channels_last(x)
-    out = empty(last.shape, np.result_type(grad_out, x, weight))
+    kept = None if passes is None else _channels_last(passes)
+    if not (x.size and _is_float32(grad_out, x, weight, mean, var)):
+        return _backward_in_numpy(grad, last, weight, mean, var, eps, relu, kept)
+    out = empty(last.shape, np.float32)
     grad_weight, grad_bias = (np.zeros(x.shape[1], out.dtype) for _ in range(2))
-    if x.size == 0:
-        return np.moveaxis(out, -1, 1), grad_weight, grad_bias
-    if not _is_float32(grad_out, x, weight, mean, var):
-        axes, m = tuple(range(last.ndim - 1)), x.size // x.shape[1]
-        with np.errstate(all="ignore"):
-            inverse_std = 1 / np.sqrt(var + out.dtype.type(eps))
-            xhat = (last - mean) * inverse_std
-            grad.sum(axes, out=grad_bias)
-            (grad * xhat).sum(axes, out=grad_weight)
-            np.subtract(grad, grad_bias / m, out=out)
-            out -= xhat * (grad_weight / m)
-            out *= weight * inverse_std
-        return np.moveaxis(out, -1, 1), grad_weight, grad_bias
-
+    masked = empty(last.shape, np.float32) if kept is not None else None
     rows = _Rows(x.shape)
-    partials, vectors = rows.partials(3), rows.vectors(4)
-    weight, var = np.ascontiguousarray(weight), np.ascontiguousarray(var)
-    vectors[0].reshape(rows.wide, rows.channels)[:] = mean
+    if relu is not None:
+        bias, cut_off = relu
+    else:
+        bias, cut_off = np.zeros_like(mean), np.zeros(mean.shape)
+    vectors = _prepared(x, weight, bias, Statistics(mean, var, cut_off), eps)
+    partials = rows.partials(3)
+    counts = 2 if kept is not None else int(relu is not None)
     launch(
         gradient_sums,
         (
-            grad,
-            last,
-            vectors,
-            partials,
-            rows.scratch(),
-            rows.width,
-            rows.rows,
-            rows.rest,
-            rows.block,
+            *(grad, last, vectors, partials, rows.scratch()),
+            *(rows.width, rows.rows, rows.rest, rows.block),
+            *(counts, 0 if kept is None else kept),
         ),
         tasks=rows.tasks,
     )
     cut = (rows.channels, rows.wide, rows.count, rows.tasks)
+    weight, var = np.ascontiguousarray(weight), np.ascontiguousarray(var)
     launch(
         merge_gradient_sums,
         (partials, weight, var, grad_weight, grad_bias, vectors, *cut),
         (eps,),
         tasks=1,
     )
+    also = (0, 0) if kept is None or masked is None else (kept, masked)
     launch(
         gradient,
-        (grad, last, vectors, out, rows.width, rows.rows, rows.rest),
+        (grad, last, vectors, out, rows.width, rows.rows, rows.rest, counts, *also),
         tasks=rows.tasks,
     )
-    return np.moveaxis(out, -1, 1), grad_weight, grad_bias
+    grads = (_channels_second(out), grad_weight, grad_bias)
+    return grads if masked is None else (*grads, _channels_second(masked))
 
 
-def channel_affine(x: Array, scale: Array, shift: Array) -> Array:
-    """x * scale[c] + shift[c], c the channel (dimension 1 of x).
+def _backward_in_numpy(
+    grad: Array,
+    x: Array,
+    weight: Array,
+    mean: Array,
+    var: Array,
+    eps: float,
+    relu: tuple[Array, Array] | None,
+    passes: Array | None,
+) -> tuple[Array, ...]:
+    """The same for arrays N, ..., C of any dtype."""
+    dtype = np.result_type(grad, x, weight)
+    channels = x.shape[-1]
+    if x.size == 0:
+        zeros = [np.zeros(channels, dtype) for _ in range(2)]
+        nothing = _channels_second(np.zeros(x.shape, dtype))
+        return (nothing, *zeros) if passes is None else (nothing, *zeros, nothing.copy())
+    axes, m = tuple(range(x.ndim - 1)), x.size // channels
+    with np.errstate(all="ignore"):
+        inverse_std = 1 / np.sqrt(var + var.dtype.type(eps))
+        centred = x - mean
+        if passes is not None:
+            grad = np.where(passes, grad, 0)
+        elif relu is not None:
+            grad = np.where(centred * (weight * inverse_std) + relu[0] < 0, 0, grad)
+        xhat = centred * inverse_std
+        grad_bias = grad.sum(axes, dtype=dtype)
+        grad_weight = (grad * xhat).sum(axes, dtype=dtype)
+        out = (grad - grad_bias / m - xhat * (grad_weight / m)) * (weight * inverse_std)
+    grads = (_channels_second(out.astype(dtype, copy=False)), grad_weight, grad_bias)
+    return grads if passes is None else (*grads, _channels_second(grad))
+
+
+def channel_affine(
+    x: Array, scale: Array, shift: Array, residual: Array | None = None, relu: bool = False
+) -> Array:
+    """x * scale[c] + shift[c], c the channel (dimension 1 of x), then + residual, then relu.
 
     Raises ValueError if the shapes do not fit."""
     _check("channel_affine", x, scale=scale, shift=shift)
-    last = _channels_last(x)
-    out = empty(last.shape, np.result_type(x, scale, shift))
-    if not _is_float32(x, scale, shift):
-        with np.errstate(all="ignore"):
-            np.multiply(last, scale, out=out)
-            out += shift
-    elif x.size:
+    factors = (np.zeros_like(scale), scale, shift)
+    if x.size and _is_float32(x, scale, shift):
         rows = _Rows(x.shape)
         vectors = rows.vectors(3)
-        for row, vector in zip(vectors, (0, scale, shift), strict=True):
+        for row, vector in zip(vectors, factors, strict=True):
             row.reshape(rows.wide, rows.channels)[:] = vector
-        launch(affine, (last, vectors, out, rows.width, rows.rows, rows.rest), tasks=rows.tasks)
-    return np.moveaxis(out, -1, 1)
+    else:
+        vectors = np.stack([np.asarray(f, np.result_type(scale, shift)) for f in factors])
+    return _normalized("channel_affine", x, vectors, residual, relu, False)[0]

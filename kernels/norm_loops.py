@@ -8,10 +8,151 @@ task. ints and floats are what the callers in norm.py pass, in that order.
 import math
 
 import numpy as np
+from numba import njit, types
 
 from kernels.cache import kernel
 from kernels.parallel import share
-from kernels.simd import float32_at, float64_at
+from kernels.simd import (
+    LANES,
+    add,
+    float32_at,
+    float64_at,
+    fma,
+    keep_unless_negative,
+    keep_where,
+    load,
+    load_first,
+    splat,
+    store,
+    store_first,
+    sub,
+    uint8_at,
+)
+
+AT_ONCE = 4
+"""Vectors of positions that are summed over a block of rows together, in registers."""
+
+
+@njit(nogil=True)
+def _sum_deviations(x, row_step, rows, centre_at, target_step, length):
+    """Sums of x - centre, and of its square, over some rows: to the two rows after the centre."""
+    j, stop = 0, length * 4
+    while j + AT_ONCE * 4 * LANES <= stop:
+        at = centre_at + j
+        c0, c1 = load(at), load(at + 4 * LANES)
+        c2, c3 = load(at + 8 * LANES), load(at + 12 * LANES)
+        zero = splat(types.float32(0))
+        s0, s1, s2, s3, q0, q1, q2, q3 = zero, zero, zero, zero, zero, zero, zero, zero
+        for r in range(rows):
+            line = x + r * row_step + j
+            d0, d1 = sub(load(line), c0), sub(load(line + 4 * LANES), c1)
+            d2, d3 = sub(load(line + 8 * LANES), c2), sub(load(line + 12 * LANES), c3)
+            s0, s1, s2, s3 = add(s0, d0), add(s1, d1), add(s2, d2), add(s3, d3)
+            q0, q1, q2, q3 = fma(d0, d0, q0), fma(d1, d1, q1), fma(d2, d2, q2), fma(d3, d3, q3)
+        to = at + target_step
+        store(to, s0)
+        store(to + 4 * LANES, s1)
+        store(to + 8 * LANES, s2)
+        store(to + 12 * LANES, s3)
+        to += target_step
+        store(to, q0)
+        store(to + 4 * LANES, q1)
+        store(to + 8 * LANES, q2)
+        store(to + 12 * LANES, q3)
+        j += AT_ONCE * 4 * LANES
+    while j < stop:
+        n = (stop - j) // 4
+        centre = load_first(centre_at + j, n)
+        shift, spread = splat(types.float32(0)), splat(types.float32(0))
+        for r in range(rows):
+            deviation = sub(load_first(x + r * row_step + j, n), centre)
+            shift = add(shift, deviation)
+            spread = fma(deviation, deviation, spread)
+        store_first(centre_at + target_step + j, shift, n)
+        store_first(centre_at + 2 * target_step + j, spread, n)
+        j += 4 * LANES
+
+
+@njit(nogil=True)
+def _counting(grad, deviation, relu, vectors, row_step, passes):
+    """A vector of grad: with relu 1 only where deviation * scale + shift is not negative; with relu
+    2 only where `passes` says so."""
+    if relu == 1:
+        value = fma(deviation, load(vectors + row_step), load(vectors + 2 * row_step))
+        return keep_unless_negative(value, grad)
+    if relu == 2:
+        return keep_where(passes, grad)
+    return grad
+
+
+@njit(nogil=True)
+def _sum_gradients(grad, x, vectors, relu, passes, row_step, rows, target, length):
+    """Sums of grad, grad * (x - centre) and x - centre over some rows, to three rows of `target`.
+
+    `vectors` has the rows centre, scale, shift. What counts of grad: see `_counting`."""
+    v, stop = 4 * LANES, length * 4
+    zero = splat(types.float32(0))
+    j = 0
+    while j + 4 * v <= stop:
+        of = vectors + j
+        c0, c1, c2, c3 = load(of), load(of + v), load(of + 2 * v), load(of + 3 * v)
+        g0, g1, g2, g3, p0, p1, p2, p3 = zero, zero, zero, zero, zero, zero, zero, zero
+        s0, s1, s2, s3 = zero, zero, zero, zero
+        for r in range(rows):
+            at = r * row_step + j
+            d = sub(load(x + at), c0)
+            g = _counting(load(grad + at), d, relu, of, row_step, passes + at // 4)
+            g0, p0, s0 = add(g0, g), fma(g, d, p0), add(s0, d)
+            at += v
+            d = sub(load(x + at), c1)
+            g = _counting(load(grad + at), d, relu, of + v, row_step, passes + at // 4)
+            g1, p1, s1 = add(g1, g), fma(g, d, p1), add(s1, d)
+            at += v
+            d = sub(load(x + at), c2)
+            near = of + 2 * v
+            g = _counting(load(grad + at), d, relu, near, row_step, passes + at // 4)
+            g2, p2, s2 = add(g2, g), fma(g, d, p2), add(s2, d)
+            at += v
+            d = sub(load(x + at), c3)
+            near = of + 3 * v
+            g = _counting(load(grad + at), d, relu, near, row_step, passes + at // 4)
+            g3, p3, s3 = add(g3, g), fma(g, d, p3), add(s3, d)
+        to = target + j
+        store(to, g0)
+        store(to + v, g1)
+        store(to + 2 * v, g2)
+        store(to + 3 * v, g3)
+        to += row_step
+        store(to, p0)
+        store(to + v, p1)
+        store(to + 2 * v, p2)
+        store(to + 3 * v, p3)
+        to += row_step
+        store(to, s0)
+        store(to + v, s1)
+        store(to + 2 * v, s2)
+        store(to + 3 * v, s3)
+        j += 4 * v
+    # the positions left over, one by one
+    grads, products, deviations = (
+        float32_at(target),
+        float32_at(target + row_step),
+        float32_at(target + 2 * row_step),
+    )
+    centre, scale = float32_at(vectors), float32_at(vectors + row_step)
+    shift = float32_at(vectors + 2 * row_step)
+    for r in range(rows):
+        line, whole = float32_at(x + r * row_step), float32_at(grad + r * row_step)
+        kept = uint8_at(passes + r * row_step // 4)
+        for i in range(j // 4, length):
+            deviation, value = line[i] - centre[i], whole[i]
+            if relu == 1 and deviation * scale[i] + shift[i] < types.float32(0):
+                value = types.float32(0)
+            if relu == 2 and kept[i] == 0:
+                value = types.float32(0)
+            grads[i] += value
+            products[i] += value * deviation
+            deviations[i] += deviation
 
 
 @kernel()
@@ -42,12 +183,7 @@ def statistics(ints, floats, task, tasks):
             centre[j] = first[j] if seen == 0.0 else np.float32(mean[j])
             shift[j] = np.float32(0)
             spread[j] = np.float32(0)
-        for r in range(count):
-            line = float32_at(block_at + r * width * 4)
-            for j in range(length):
-                deviation = line[j] - centre[j]
-                shift[j] += deviation
-                spread[j] += deviation * deviation
+        _sum_deviations(block_at, width * 4, count, scratch, width * 4, length)
         part, one = count / (seen + count), 1.0 / count
         for j in range(length):
             off = np.float64(shift[j]) * one  # the mean of the block - the centre
@@ -60,10 +196,12 @@ def statistics(ints, floats, task, tasks):
 
 @kernel()
 def merge_statistics(ints, floats, task, tasks):
-    """mean and var of each channel, and what `affine` needs at each position."""
-    partials, weight, bias = float64_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
-    mean, var, vectors = float32_at(ints[3]), float32_at(ints[4]), float32_at(ints[5])
-    channels, wide, rows, left, pieces = ints[6], ints[7], ints[8], ints[9], ints[10]
+    """mean and var of each channel, what rounding cut off the mean, and the running statistics."""
+    partials, mean, var = float64_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
+    cut_off, channels, wide, rows = float64_at(ints[3]), ints[4], ints[5], ints[6]
+    left, pieces, running = ints[7], ints[8], ints[9]
+    running_mean, running_var = float32_at(ints[10]), float32_at(ints[11])
+    momentum = floats[0]
     width, m = wide * channels, rows * wide + left
     for c in range(channels):
         exact_mean = 0.0
@@ -85,8 +223,24 @@ def merge_statistics(ints, floats, task, tasks):
             squares = 0.0
         mean[c] = np.float32(exact_mean)
         var[c] = np.float32(squares / m)
-        scale = weight[c] / math.sqrt(squares / m + floats[0])
-        shift = bias[c] - (exact_mean - mean[c]) * scale
+        cut_off[c] = exact_mean - mean[c]
+        if running != 0:
+            old_mean, old_var = np.float64(running_mean[c]), np.float64(running_var[c])
+            unbiased = squares / (m - 1)
+            running_mean[c] = np.float32((1.0 - momentum) * old_mean + momentum * exact_mean)
+            running_var[c] = np.float32((1.0 - momentum) * old_var + momentum * unbiased)
+
+
+@kernel()
+def prepare(ints, floats, task, tasks):
+    """centre, scale and shift at each position: out = (x - centre) * scale + shift."""
+    weight, bias = float32_at(ints[0]), float32_at(ints[1])
+    mean, var, cut_off = float32_at(ints[2]), float32_at(ints[3]), float64_at(ints[4])
+    vectors, channels, wide = float32_at(ints[5]), ints[6], ints[7]
+    width = wide * channels
+    for c in range(channels):
+        scale = weight[c] / math.sqrt(var[c] + floats[0])
+        shift = bias[c] - cut_off[c] * scale
         for k in range(wide):
             place = k * channels + c
             vectors[place] = mean[c]
@@ -95,31 +249,46 @@ def merge_statistics(ints, floats, task, tasks):
 
 
 @kernel()
-def affine(ints, floats, task, tasks):
-    """out = (x - centre) * scale + shift"""
-    width, rows, rest = ints[3], ints[4], ints[5]
+def normalize(ints, floats, task, tasks):
+    """out = (x - centre) * scale + shift, then + residual and relu where wanted.
+
+    `passes` (bytes) gets 1 where relu lets its input through."""
+    relu, width, rows, rest = ints[5], ints[6], ints[7], ints[8]
     centre = float32_at(ints[1])
     scale, shift = float32_at(ints[1] + width * 4), float32_at(ints[1] + width * 8)
+    zero = np.float32(0)
     end = share(rows, task + 1, tasks)
     if rest > 0 and task == tasks - 1:
         end += 1
     for row in range(share(rows, task, tasks), end):
-        x, out = float32_at(ints[0] + row * width * 4), float32_at(ints[2] + row * width * 4)
-        for j in range(width if row < rows else rest):
-            out[j] = (x[j] - centre[j]) * scale[j] + shift[j]
+        at = row * width * 4
+        length = width if row < rows else rest
+        x, out = float32_at(ints[0] + at), float32_at(ints[2] + at)
+        # one loop an output: LLVM vectorises these, and a row stays in the first-level cache
+        if ints[3] != 0:
+            residual = float32_at(ints[3] + at)
+            for j in range(length):
+                out[j] = (x[j] - centre[j]) * scale[j] + shift[j] + residual[j]
+        else:
+            for j in range(length):
+                out[j] = (x[j] - centre[j]) * scale[j] + shift[j]
+        if ints[4] != 0:
+            passes = uint8_at(ints[4] + row * width)
+            for j in range(length):
+                passes[j] = not (out[j] < zero)
+        if relu != 0:
+            for j in range(length):
+                out[j] = zero if out[j] < zero else out[j]
 
 
 @kernel()
 def gradient_sums(ints, floats, task, tasks):
-    """Sums of grad, grad * (x - centre) and x - centre at each position, over this task's rows."""
-    partials, scratch = ints[3] + task * ints[5] * 24, ints[4] + task * ints[5] * 12
-    centre, width, rows, rest, block = float32_at(ints[2]), ints[5], ints[6], ints[7], ints[8]
+    """Sums of grad, grad * (x - centre) and x - centre at each position, over this task's rows.
+
+    What counts of grad: see `_counting`."""
+    partials, scratch = ints[3] + task * ints[5] * 24, ints[4] + task * ints[5] * 16
+    width, rows, rest, block, relu = ints[5], ints[6], ints[7], ints[8], ints[9]
     totals, sums = float64_at(partials), float32_at(scratch)
-    grads, products, deviations = (
-        float32_at(scratch),
-        float32_at(scratch + width * 4),
-        float32_at(scratch + width * 8),
-    )
     for j in range(3 * width):
         totals[j] = 0.0
     row, end = share(rows, task, tasks), share(rows, task + 1, tasks)
@@ -131,13 +300,17 @@ def gradient_sums(ints, floats, task, tasks):
             count, length, rest_is_mine = 1, rest, False
         for j in range(3 * width):
             sums[j] = np.float32(0)
-        for r in range(row, row + count):
-            grad, x = float32_at(ints[0] + r * width * 4), float32_at(ints[1] + r * width * 4)
-            for j in range(length):
-                deviation = x[j] - centre[j]
-                grads[j] += grad[j]
-                products[j] += grad[j] * deviation
-                deviations[j] += deviation
+        _sum_gradients(
+            ints[0] + row * width * 4,
+            ints[1] + row * width * 4,
+            ints[2],
+            relu,
+            ints[10] + row * width,
+            width * 4,
+            count,
+            scratch,
+            length,
+        )
         for j in range(3 * width):
             totals[j] += sums[j]
         row += count
@@ -166,23 +339,40 @@ def merge_gradient_sums(ints, floats, task, tasks):
         scale = weight[c] * inverse_std
         slope = scale * inverse_std * of_weight / m
         for k in range(wide):
-            place = width + k * channels + c
-            vectors[place] = np.float32(scale)
-            vectors[width + place] = np.float32(slope)
-            vectors[2 * width + place] = np.float32(cut_off * slope - scale * grads / m)
+            place = 3 * width + k * channels + c
+            vectors[place] = np.float32(slope)
+            vectors[width + place] = np.float32(cut_off * slope - scale * grads / m)
 
 
 @kernel()
 def gradient(ints, floats, task, tasks):
-    """grad_x = grad * scale - (x - centre) * slope + shift"""
-    width, rows, rest = ints[4], ints[5], ints[6]
+    """grad_x = grad * scale - (x - centre) * slope + offset
+
+    What counts of grad: see `_counting`; with relu 2 it is also written to `masked`."""
+    width, rows, rest, relu = ints[4], ints[5], ints[6], ints[7]
     centre, scale = float32_at(ints[2]), float32_at(ints[2] + width * 4)
-    slope, shift = float32_at(ints[2] + width * 8), float32_at(ints[2] + width * 12)
+    shift, slope = float32_at(ints[2] + width * 8), float32_at(ints[2] + width * 12)
+    offset = float32_at(ints[2] + width * 16)
+    zero = np.float32(0)
     end = share(rows, task + 1, tasks)
     if rest > 0 and task == tasks - 1:
         end += 1
     for row in range(share(rows, task, tasks), end):
         at = row * width * 4
+        length = width if row < rows else rest
         grad, x, out = float32_at(ints[0] + at), float32_at(ints[1] + at), float32_at(ints[3] + at)
-        for j in range(width if row < rows else rest):
-            out[j] = grad[j] * scale[j] - (x[j] - centre[j]) * slope[j] + shift[j]
+        if relu == 2:
+            passes, masked = uint8_at(ints[8] + row * width), float32_at(ints[9] + at)
+            for j in range(length):
+                masked[j] = grad[j] if passes[j] != 0 else zero
+            for j in range(length):
+                out[j] = masked[j] * scale[j] - (x[j] - centre[j]) * slope[j] + offset[j]
+        elif relu == 1:
+            for j in range(length):
+                value = (x[j] - centre[j]) * scale[j] + shift[j]
+                out[j] = zero if value < zero else grad[j]
+            for j in range(length):
+                out[j] = out[j] * scale[j] - (x[j] - centre[j]) * slope[j] + offset[j]
+        else:
+            for j in range(length):
+                out[j] = grad[j] * scale[j] - (x[j] - centre[j]) * slope[j] + offset[j]

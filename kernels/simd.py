@@ -217,6 +217,23 @@ def select_positive(builder, condition, x, y):
     return builder.select(builder.fcmp_ordered(">", condition, zero), x, y)
 
 
+@_intrinsic(vector, vector, vector)
+def keep_unless_negative(builder, condition, x):
+    """x where condition is not below 0 (NaN is not), else 0."""
+    zero = ir.Constant(VECTOR, [0.0] * LANES)
+    return builder.select(builder.fcmp_ordered("<", condition, zero), zero, x)
+
+
+@_intrinsic(vector, types.int64, vector)
+def keep_where(builder, address, x):
+    """x where the LANES bytes at an address are not 0, else 0."""
+    bytes_type = ir.VectorType(BYTE, LANES)
+    found = builder.load(pointer(builder, address, bytes_type))
+    found.align = 1
+    chosen = builder.icmp_unsigned("!=", found, ir.Constant(bytes_type, [0] * LANES))
+    return builder.select(chosen, x, ir.Constant(VECTOR, [0.0] * LANES))
+
+
 @_intrinsic(types.float32, vector)
 def add_lanes(builder, x):
     """The sum over the lanes, pairwise: lane i + lane i + n/2, and again, down to one."""

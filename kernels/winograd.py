@@ -36,7 +36,9 @@ from numpy.typing import NDArray
 
 from kernels import buffers
 from kernels.conv_direct import one_step_positions
+from kernels.finish import Finish, FinishTable
 from kernels.parallel import get_num_threads, launch
+from kernels.prepared import Prepared
 from kernels.winograd_loops import (
     all_gradients,
     all_inputs,
@@ -120,11 +122,12 @@ def _unit_ints(source: Array, plan: TilePlan) -> list[Any]:
     ]
 
 
-def _image_table(image: Array) -> Array:
-    """Address; steps of image, row, pixel, channel; height, width, channels."""
+def _image_table(image: Array, finish: FinishTable | None = None) -> Array:
+    """Address; steps of image, row, pixel, channel; height, width, channels; finish."""
     n_step, c_step, h_step, w_step = image.strides
     _, c, h, w = image.shape
-    return np.array([image.ctypes.data, n_step, h_step, w_step, c_step, h, w, c], np.int64)
+    then = 0 if finish is None else finish.numbers.ctypes.data
+    return np.array([image.ctypes.data, n_step, h_step, w_step, c_step, h, w, c, then], np.int64)
 
 
 def _panels(channels: int) -> int:
@@ -153,28 +156,51 @@ def _rounds(images: int, size: tuple[int, int], inputs: int, outputs: int) -> li
 # ----------------------------------------------------------------------- forward and input gradient
 
 
-def forward(x: Array, weight: Array, result: Array, padding: tuple[int, int]) -> None:
-    """result (N,O,H,W, channels contiguous) = conv(x, weight), stride 1."""
-    _convolve(x, weight, result, padding, turned=False)
+def forward(
+    x: Array,
+    weight: Array,
+    result: Array,
+    padding: tuple[int, int],
+    finish: Finish | None = None,
+    prepared: Prepared | None = None,
+) -> None:
+    """result (N,O,H,W, channels contiguous) = conv(x, weight), stride 1, finished (dense then)."""
+    _convolve(x, weight, result, padding, False, finish, prepared)
 
 
 def grad_input(grad_out: Array, weight: Array, result: Array, padding: tuple[int, int]) -> None:
     """result (N,C,H,W, channels contiguous): the gradient with respect to the convolution's
     input."""
-    _convolve(grad_out, weight, result, (2 - padding[0], 2 - padding[1]), turned=True)
+    _convolve(grad_out, weight, result, (2 - padding[0], 2 - padding[1]), True, None, None)
 
 
 def _convolve(
-    source: Array, weight: Array, result: Array, padding: tuple[int, int], turned: bool
+    source: Array,
+    weight: Array,
+    result: Array,
+    padding: tuple[int, int],
+    turned: bool,
+    finish: Finish | None,
+    prepared: Prepared | None,
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
     size = (result.shape[2], result.shape[3])
-    u, u_step = _transformed(weight, inner, outer, turned)
+    if prepared is None:
+        u, u_step = _transformed(weight, inner, outer, turned)
+    else:
+        u, u_step = prepared.get("winograd") or prepared.keep(
+            "winograd", _transformed(weight, inner, outer, turned)
+        )
     if inner * outer < BY_STEP_FROM**2:
-        _convolve_fused(source, u, u_step, result, padding)
+        _convolve_fused(source, u, u_step, result, padding, FinishTable(finish, outer))
         return
     for part in _rounds(source.shape[0], size, inner, outer):
-        _convolve_by_step(source[part], u, u_step, result[part], padding)
+        # the residual is cut with the images
+        here = finish
+        if finish is not None and finish.residual is not None:
+            here = finish._replace(residual=finish.residual[part])
+        table = FinishTable(here, outer)
+        _convolve_by_step(source[part], u, u_step, result[part], padding, table)
 
 
 def _transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Array, int]:
@@ -192,7 +218,12 @@ def _transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[A
 
 
 def _convolve_fused(
-    source: Array, u: Array, u_step: int, result: Array, padding: tuple[int, int]
+    source: Array,
+    u: Array,
+    u_step: int,
+    result: Array,
+    padding: tuple[int, int],
+    finish: FinishTable,
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
     tasks = get_num_threads()
@@ -205,7 +236,7 @@ def _convolve_fused(
     stage_bytes = plan.images * plan.stage_image
     # Behind V and M: a tile that is cut off (1 KiB), and the two tables of tiles.
     task_bytes = _spread(stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles)
-    table = _image_table(result)
+    table = _image_table(result, finish)
     work = buffers.aligned(tasks * task_bytes)
     launch(
         fused_forward,
@@ -219,7 +250,12 @@ def _convolve_fused(
 
 
 def _convolve_by_step(
-    source: Array, u: Array, u_step: int, result: Array, padding: tuple[int, int]
+    source: Array,
+    u: Array,
+    u_step: int,
+    result: Array,
+    padding: tuple[int, int],
+    finish: FinishTable,
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
     tasks = get_num_threads()
@@ -243,7 +279,7 @@ def _convolve_by_step(
     shape = (m_panel, _panels(outer), tiles)
     launch(all_products, (v, v_step, inner, u, u_step, m, m_step, *shape, *tables, block))
     scratch = buffers.aligned(tasks * 1024)
-    table = _image_table(result)
+    table = _image_table(result, finish)
     launch(all_outputs, [*units, table, m, m_step, m_panel, scratch, 1024], tasks=busy)
 
 

@@ -3,6 +3,7 @@
 from numba import njit
 
 from kernels.cache import kernel
+from kernels.finish import finish_pixels
 from kernels.microkernel import multiply_columns, multiply_rows
 from kernels.packing import copy_block, stage_rows
 from kernels.parallel import share
@@ -146,10 +147,10 @@ def _stage_patches(ints, gradient, n, here, top, buffer):
 
 
 @njit(nogil=True)
-def _write_tiles(ints, result, n, top, tiles, products, position_step, panel_step, scratch):
-    """Transform a unit's products back into the result.
+def _write_tiles(ints, result, n, here, top, tiles, products, position_step, panel_step, scratch):
+    """Transform a unit's products back into the result, and finish it.
 
-    `result`: address, steps of image, row, pixel, channel; height, width, channels"""
+    `result`: address, steps of image, row, pixel, channel; height, width, channels; finish"""
     table = int64_at(ints[TILES])
     for t in range(tiles):
         row, column = 4 * top + table[5 * t + 2], table[5 * t + 3]
@@ -166,6 +167,10 @@ def _write_tiles(ints, result, n, top, tiles, products, position_step, panel_ste
             min(4, result[6] - column),
             scratch,
         )
+    for i in range(here):
+        at = (n + i) * result[1] + 4 * top * result[2]
+        pixels = min(4 * ints[BAND_ROWS], result[5] - 4 * top) * result[6]
+        finish_pixels(pixels, result[0] + at, result[7], int64_at(result[8]), at)
 
 
 # ---------------------------------------------------------------------------------------- fused
@@ -213,7 +218,7 @@ def fused_forward(ints, floats, task, tasks):
                     PANEL,
                     0,
                 )
-        _write_tiles(ints, result, n, top, tiles, m, m_position, m_panel, scratch)
+        _write_tiles(ints, result, n, here, top, tiles, m, m_position, m_panel, scratch)
 
 
 @kernel(needs=[multiply_columns, stage_rows, transform_input, transform_gradient])
@@ -314,9 +319,10 @@ def all_outputs(ints, floats, task, tasks):
     m, m_position, m_panel = ints[OWN + 1], ints[OWN + 2], ints[OWN + 3]
     scratch = ints[OWN + 4] + task * ints[OWN + 5]
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
-        n, _, top, tiles = _unit(ints, unit)
+        n, here, top, tiles = _unit(ints, unit)
         first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
-        _write_tiles(ints, result, n, top, tiles, m + first * 64, m_position, m_panel, scratch)
+        at = m + first * 64
+        _write_tiles(ints, result, n, here, top, tiles, at, m_position, m_panel, scratch)
 
 
 @kernel(needs=[multiply_rows])

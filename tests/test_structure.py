@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CORE = {
+    "deferred",
     "tensor",
     "tensor_elementwise",
     "tensor_dtype",

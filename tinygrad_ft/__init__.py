@@ -14,7 +14,15 @@ from tinygrad_ft.tensor import Tensor
 # isort: split
 from kernels import get_num_threads, set_num_threads
 from tinygrad_ft import autograd, data, models, nn, optim
-from tinygrad_ft.autograd import enable_grad, gradcheck, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_ft.autograd import (
+    enable_grad,
+    gradcheck,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from tinygrad_ft.creation import (
     arange,
     as_tensor,
@@ -199,6 +207,7 @@ from tinygrad_ft.ops import (
     vstack,
     where,
 )
+from tinygrad_ft.ops.fusion import fusion_enabled, set_fusion
 from tinygrad_ft.random import manual_seed
 from tinygrad_ft.version import __version__
 
@@ -269,6 +278,7 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
+    "fusion_enabled",
     "gather",
     "ge",
     "get_num_threads",
@@ -278,7 +288,9 @@ __all__ = [
     "hstack",
     "index_add",
     "index_select",
+    "inference_mode",
     "is_grad_enabled",
+    "is_inference_mode_enabled",
     "isclose",
     "isfinite",
     "isinf",
@@ -354,6 +366,7 @@ __all__ = [
     "scatter_add",
     "select",
     "selu",
+    "set_fusion",
     "set_grad_enabled",
     "set_num_threads",
     "sigmoid",

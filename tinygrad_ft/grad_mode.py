@@ -13,9 +13,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class _Mode(threading.local):
     enabled = True
+    kept: dict[Any, Any] | None = None
 
 
 _mode = _Mode()
+
+
+def kept_for_inference() -> dict[Any, Any] | None:
+    """What ops keep for each other within an `inference_mode` block; None outside."""
+    return _mode.kept
+
+
+def is_inference_mode_enabled() -> bool:
+    """True within an `inference_mode` block of this thread."""
+    return _mode.kept is not None
 
 
 def is_grad_enabled() -> bool:
@@ -77,3 +88,37 @@ class set_grad_enabled(GradMode):
         # as a decorator it concerns the function alone
         _mode.enabled = self._before
         return super().__call__(func)
+
+
+class inference_mode(GradMode):
+    """`no_grad` for many batches in a row: the form in which the kernels read a weight is worked
+    out once and kept until the block ends.
+
+    In-place changes of a weight by operations on its Tensor are noticed; writing into its ndarray
+    inside the block is not.
+    """
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__(not mode and is_grad_enabled())
+        self._inference = bool(mode)
+        self._kept_before: list[dict[Any, Any] | None] = []
+
+    def _recreate_cm(self) -> inference_mode:
+        return inference_mode(self._inference)
+
+    def __enter__(self) -> None:
+        if not self._inference:
+            self._target = _mode.enabled
+        super().__enter__()
+        self._kept_before.append(_mode.kept)
+        if self._inference and _mode.kept is None:
+            _mode.kept = {}
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _mode.kept = self._kept_before.pop()
+        super().__exit__(kind, error, trace)

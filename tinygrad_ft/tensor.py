@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from weakref import ref
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from tinygrad_ft.tensor_methods import TensorMethods
 from tinygrad_ft.tensor_shape import ShapeMethods
 
 if TYPE_CHECKING:
+    from tinygrad_ft.deferred import Deferred
     from tinygrad_ft.function import Function
     from tinygrad_ft.hooks import Handle, Hook, Watched
 
@@ -34,10 +36,25 @@ Float: TypeAlias = float
 class VersionCounter:
     """Counts in-place changes of one piece of memory; shared by all tensors that look at it."""
 
-    __slots__ = ("count",)
+    __slots__ = ("_readers", "count")
 
     def __init__(self) -> None:
         self.count = 0
+        self._readers: list[ref[Deferred]] = []
+
+    def before_change(self, reader: ref[Deferred]) -> None:
+        """Have a tensor computed that still has to read the memory, before the next change."""
+        self._readers = [r for r in self._readers if r() is not None]
+        self._readers.append(reader)
+
+    def change(self) -> None:
+        """To be called before each in-place change."""
+        for reference in self._readers:
+            reader = reference()
+            if reader is not None:
+                reader.settle()
+        self._readers = []
+        self.count += 1
 
 
 class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, DtypeMethods):
@@ -100,8 +117,8 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
             raise ValueError(
                 f"data: shape {array.shape} cannot replace shape {self._data.shape} of this tensor"
             )
+        self._version.change()
         self._data = array.astype(self._data.dtype, copy=False)
-        self._version.count += 1
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -57,7 +57,7 @@ class InPlaceMethods:
                 f"{op}: the memory of this tensor of shape {self.shape} is read-only, or one "
                 "element is seen in several places (expand, broadcast_to); change a clone()"
             )
-        self._version.count += 1
+        self._version.change()
         return self._data
 
     def _update(self, op: str, ufunc: Callable[..., Any], other: TensorLike) -> Tensor:

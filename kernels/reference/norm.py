@@ -1,4 +1,8 @@
-"""Batch normalisation, straight from the formula: one channel after the other."""
+"""Batch normalisation, straight from the formula: one channel after the other.
+
+`batch_norm_forward` and `batch_norm_backward` are plain; with relu and a residual they are
+`add_relu` after the one, and `add_relu_backward` before the other.
+"""
 
 from typing import Any
 
@@ -47,3 +51,15 @@ def channel_affine(x: Array, scale: Array, shift: Array) -> Array:
     for c in range(x.shape[1]):
         out[:, c] = x[:, c] * scale[c] + shift[c]
     return out
+
+
+def add_relu(out: Array, residual: Array | None = None) -> tuple[Array, Array]:
+    """(relu(out + residual), where relu lets its input through)."""
+    before = out if residual is None else out + residual
+    passes = ~(before < 0)
+    return np.where(passes, before, 0).astype(out.dtype), passes
+
+
+def add_relu_backward(grad_out: Array, passes: Array) -> Array:
+    """The gradient of out and of the residual alike."""
+    return np.where(passes, grad_out, 0).astype(grad_out.dtype)

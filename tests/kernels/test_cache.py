@@ -85,7 +85,8 @@ def test_an_edit_leads_to_new_code_and_the_rest_stays(sandbox):
     assert sandbox.names() == old
     edited = sandbox.run()
     assert (edited["compiled"], edited["loaded"]) == (1, 0)
-    assert len(sandbox.names() - old) == 1
+    new = sandbox.names() - old
+    assert len([name for name in new if name.startswith("packing-")]) == 1
 
 
 def test_several_processes_at_once_and_a_damaged_file(sandbox):
@@ -110,7 +111,7 @@ def test_an_unusable_directory_means_compiling_in_memory(sandbox, tmp_path):
 def test_warmup_compiles_in_processes(sandbox):
     program = """
 import json, kernels
-names = ["packing.copy_block", "parallel._loop"]
+names = ["packing.copy_block", "workers.serve"]
 seen = []
 kernels.warmup(lambda *now: seen.append(now), names=names, processes=2)
 assert [now[:2] for now in seen] == [(1, 2), (2, 2)], seen

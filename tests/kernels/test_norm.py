@@ -248,3 +248,79 @@ def test_agrees_with_pytorch(shape, dtype):
         rtol=tolerance,
         atol=tolerance,
     )
+
+
+# ---- with a residual and relu --------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems(), st.booleans(), st.booleans(), st.sampled_from([np.float32, np.float64]))
+def test_fused_equals_one_after_the_other(problem, with_residual, relu, dtype):
+    x, grad, weight, bias = (a.astype(dtype) for a in problem)
+    residual = np.random.default_rng(0).normal(size=x.shape).astype(dtype)
+    of = kernels.batch_norm_statistics(x)
+    plain, none = kernels.batch_norm_apply(x, weight, bias, of, EPS)
+    assert none is None
+    added = residual if with_residual else None
+    out, passes = kernels.batch_norm_apply(
+        x, weight, bias, of, EPS, added, relu, keep_mask=with_residual
+    )
+    before = plain + residual if with_residual else plain
+    expected, through = reference.add_relu(before) if relu else (before, ~(before < 0))
+    np.testing.assert_array_equal(out, expected)
+    assert is_channels_last(out)
+    if with_residual:
+        np.testing.assert_array_equal(passes, through)
+    affine = kernels.channel_affine(x, weight, bias, added, relu)
+    once = kernels.channel_affine(x, weight, bias)
+    once = once + residual if with_residual else once
+    np.testing.assert_array_equal(affine, reference.add_relu(once)[0] if relu else once)
+    if not relu:
+        return
+    masked = reference.add_relu_backward(grad, through)
+    expected = kernels.batch_norm_backward(masked, x, weight, of.mean, of.var, EPS)
+    again = {"passes": passes} if with_residual else {"relu": (bias, of.cut_off)}
+    grads = kernels.batch_norm_backward(grad, x, weight, of.mean, of.var, EPS, **again)
+    for ours, theirs in zip(grads[:3], expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    if with_residual:
+        np.testing.assert_array_equal(grads[3], masked)
+    else:
+        assert len(grads) == 3
+
+
+def test_relu_after_batch_norm_has_derivative_1_at_0_and_keeps_nan():
+    x = np.array([[-1.0, 0.0, np.nan]], np.float32).T.reshape(3, 1, 1, 1)
+    of = norm.Statistics(np.zeros(1, np.float32), np.ones(1, np.float32), np.zeros(1))
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    out, passes = kernels.batch_norm_apply(
+        x, one, zero, of, 0.0, np.zeros_like(x), True, keep_mask=True
+    )
+    np.testing.assert_array_equal(out.ravel(), [0, 0, np.nan])
+    np.testing.assert_array_equal(passes.ravel(), [False, True, True])
+    bias_grads = [
+        kernels.batch_norm_backward(np.ones_like(x[:2]), x[:2], one, *of[:2], 0.0, **again)[2]
+        for again in ({"passes": passes[:2]}, {"relu": (zero, of.cut_off)})
+    ]
+    np.testing.assert_array_equal(bias_grads, [[1], [1]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_running_statistics_move_in_place(dtype):
+    rng = np.random.default_rng(8)
+    x = rng.normal(3, 2, (4, 5, 3, 3)).astype(dtype)
+    mean, var = rng.uniform(1, 2, (2, 5)).astype(dtype)
+    spread = np.stack([mean, var], -1)  # views that are not contiguous
+    for running_mean, running_var in ((mean.copy(), var.copy()), (spread[:, 0], spread[:, 1])):
+        kernels.batch_norm_statistics(x, running_mean, running_var, 0.3)
+        values = x.transpose(1, 0, 2, 3).reshape(5, -1).astype(np.float64)
+        np.testing.assert_allclose(running_mean, 0.7 * mean + 0.3 * values.mean(1), rtol=1e-6)
+        np.testing.assert_allclose(running_var, 0.7 * var + 0.3 * values.var(1, ddof=1), rtol=1e-6)
+
+
+def test_a_residual_must_fit():
+    x, three = np.zeros((2, 3, 4, 4), np.float32), np.zeros(3, np.float32)
+    with pytest.raises(ValueError, match=r"channel_affine: residual has shape \(2, 3, 4, 5\)"):
+        kernels.channel_affine(x, three, three, np.zeros((2, 3, 4, 5), np.float32))
+    with pytest.raises(TypeError, match="channel_affine: residual is float64, x is float32"):
+        kernels.channel_affine(x, three, three, np.zeros((2, 3, 4, 4)))

@@ -17,6 +17,19 @@ def in_training(f: Callable, x: Any, *affine: Any, **kwargs: Any) -> Any:
     return f(x, None, None, *affine, training=True, **kwargs)
 
 
+def then_relu(f: Callable, x: Any, weight: Any, bias: Any, *residual: Any) -> Any:
+    """With what is computed together with a batch norm."""
+    out = in_training(f, x, weight, bias)
+    for r in residual:
+        out = out + r
+    return out.relu()
+
+
+def trained_relu(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *residual: Any) -> np.ndarray:
+    out = trained(x, weight, bias) + sum(residual)
+    return np.where(out < 0, 0, out)
+
+
 def own_statistics(f: Callable, x: Any, *affine: Any) -> Any:
     return f(x, None, None, *affine)
 
@@ -54,6 +67,22 @@ def response(*args: Any) -> tuple[Callable, Callable]:
 NORMS = [
     case("batch_norm", [real(3, 2, 2, 2), positive(2), real(2)], trained, in_training, order=3),
     case("batch_norm", [real(4, 3), positive(3), real(3)], trained, in_training, note="vectors"),
+    case(
+        "batch_norm",
+        [real(3, 2, 2), positive(2), real(2)],
+        trained_relu,
+        then_relu,
+        order=3,
+        note="relu",
+    ),
+    case(
+        "batch_norm",
+        [real(3, 2, 2, 1), positive(2), real(2), real(3, 2, 2, 1)],
+        trained_relu,
+        then_relu,
+        order=3,
+        note="residual and relu",
+    ),
     case("batch_norm", [real(3, 2, 2)], trained, in_training, note="plain"),
     case(
         "batch_norm",

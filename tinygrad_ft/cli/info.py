@@ -29,7 +29,7 @@ def command() -> None:
         *((name, version(name)) for name in LIBRARIES),
         ("processor", f"{cpu_name()} ({', '.join(f for f in SHOWN_FEATURES if f in features)})"),
         ("vector width", f"{LANES} float32 lanes"),
-        ("threads", f"{kernels.get_num_threads()}, by {kernels.threading_layer()}"),
+        ("threads", str(kernels.get_num_threads())),
         ("kernel cache", cache["directory"] if cache["writable"] else f"none: {cache['problem']}"),
         ("kernels", f"{cache['on_disk']} of {cache['kernels']} compiled"),
         ("image cache", str(cache_dir())),

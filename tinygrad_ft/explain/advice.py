@@ -141,9 +141,9 @@ def _without_gradient(graph: Graph, backward: Backward, names: Names) -> list[No
         if value is not None and value.number in backward.gradients:
             continue
         tensor = tensors.get(key) or (value.tensor if value is not None else None)
-        if value is not None and value.kind == "frozen":
-            reason = "frozen"
-        elif tensor is not None and not tensor.requires_grad:
+        if (value is not None and value.kind == "frozen") or (
+            tensor is not None and not tensor.requires_grad
+        ):
             reason = "frozen"
         else:
             reason = "unused" if value is None else "detached"
@@ -159,7 +159,9 @@ def _without_gradient(graph: Graph, backward: Backward, names: Names) -> list[No
     found = []
     for reason, members in reasons.items():
         if members:
-            shown = ", ".join(members[:4]) + (f" and {len(members) - 4} more" if members[4:] else "")
+            shown = ", ".join(members[:4]) + (
+                f" and {len(members) - 4} more" if members[4:] else ""
+            )
             text = f"No gradient for {shown}: {why[reason]}"
             found.append(Note(reason, text, value=about.get(reason)))
     return found

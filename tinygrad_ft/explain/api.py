@@ -50,9 +50,7 @@ def explain(
             loss = loss()
         if not isinstance(loss, Tensor):
             raise TypeError(f"explain: the function must give a Tensor, not {type(loss).__name__}")
-    found = explanation_of(
-        loss, recorded, title=title, variables=variables, optimizer=optimizer
-    )
+    found = explanation_of(loss, recorded, title=title, variables=variables, optimizer=optimizer)
     target = Path(path)
     atomic_write(target, html(found).encode())
     return target

@@ -21,7 +21,15 @@ from tinygrad_ft.explain.wording import op_formulas, params_text, reason_without
 from tinygrad_ft.version import __version__
 
 #: scripts of the page, in this order; see each file's head
-SCRIPTS = ("dagre.min.js", "numbers.js", "pictures.js", "views.js", "cards.js", "graph.js", "player.js")
+SCRIPTS = (
+    "dagre.min.js",
+    "numbers.js",
+    "pictures.js",
+    "views.js",
+    "cards.js",
+    "graph.js",
+    "player.js",
+)
 
 
 def html(explanation: Explanation) -> str:
@@ -61,7 +69,9 @@ class _Document:
 
     def data(self) -> dict[str, Any]:
         e = self.e
-        steps: list[dict[str, Any]] = [{"phase": "forward", "op": op.number} for op in self.graph.ops]
+        steps: list[dict[str, Any]] = [
+            {"phase": "forward", "op": op.number} for op in self.graph.ops
+        ]
         steps += [self.backward_step(step) for step in self.backward.steps]
         if e.optimizer_step is not None:
             steps.append(self.optimizer_step(e.optimizer_step))
@@ -170,8 +180,10 @@ class _Document:
             "phase": "optimizer",
             "op": None,
             "name": step.name,
-            "options": [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-                        for key, value in step.options.items()],
+            "options": [
+                f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+                for key, value in step.options.items()
+            ],
             "formula": step.formula,
             "updates": [
                 {

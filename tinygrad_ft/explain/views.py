@@ -151,8 +151,14 @@ def _curve(op: Op) -> View:
     x, out = _arrays(op)[0].reshape(-1), op.outputs[0].array
     assert out is not None
     finite = x[np.isfinite(x)]
-    reach = max(4.0 if op.name in ("Sigmoid", "Tanh", "ReLU") else 1.0, float(np.abs(finite).max(initial=0)))
-    low = 0.01 if finite.size and finite.min() > 0 and op.name not in ("Sigmoid", "Tanh", "ReLU") else -reach
+    reach = max(
+        4.0 if op.name in ("Sigmoid", "Tanh", "ReLU") else 1.0, float(np.abs(finite).max(initial=0))
+    )
+    low = (
+        0.01
+        if finite.size and finite.min() > 0 and op.name not in ("Sigmoid", "Tanh", "ReLU")
+        else -reach
+    )
     xs = np.linspace(low, reach, 97)
     with no_grad(), observing(Observer()):
         ys = type(op.node).apply(Tensor._wrap(xs))._data

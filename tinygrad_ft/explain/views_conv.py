@@ -77,7 +77,9 @@ def forward_view(op: Op) -> dict[str, Any] | None:
 
 def _places(maps: np.ndarray) -> list[tuple[int, int, int]]:
     """The output with the largest value, the one in the middle, and the first."""
-    best = np.unravel_index(int(np.nanargmax(np.abs(maps))) if np.isfinite(maps).any() else 0, maps.shape)
+    best = np.unravel_index(
+        int(np.nanargmax(np.abs(maps))) if np.isfinite(maps).any() else 0, maps.shape
+    )
     channels, height, width = maps.shape
     found = [best, (min(1, channels - 1), height // 2, width // 2), (0, 0, 0)]
     return list(dict.fromkeys((int(o), int(i), int(j)) for o, i, j in found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tinygrad_ft.function import Function
 from tinygrad_ft.mathml import to_mathml
 
 
-@lru_cache(maxsize=None)
+@cache
 def op_formulas(cls: type[Function]) -> tuple[dict[str, Any], ...]:
     """The formulas in an op's docstring, as text and MathML; empty for an op that states none."""
     try:

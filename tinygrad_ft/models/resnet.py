@@ -35,8 +35,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
         out = F.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        return F.relu(out + identity)
+        out = self.bn2(self.conv2(out)) + identity
+        return F.relu(out)
 
 
 class Bottleneck(nn.Module):
@@ -64,8 +64,8 @@ class Bottleneck(nn.Module):
         identity = x if self.downsample is None else self.downsample(x)
         out = F.relu(self.bn1(self.conv1(x)))
         out = F.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return F.relu(out + identity)
+        out = self.bn3(self.conv3(out)) + identity
+        return F.relu(out)
 
 
 Block = type[BasicBlock] | type[Bottleneck]

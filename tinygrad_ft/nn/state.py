@@ -128,6 +128,6 @@ def convert(module: Module, dtype: DTypeLike) -> None:
     for tensor in [*module.parameters(), *module.buffers()]:
         if tensor.dtype.kind == "f" and tensor.dtype != target:
             # the one place where a tensor's dtype changes: `data =` keeps it on purpose
+            tensor._version.change()
             tensor._data = tensor._data.astype(target)
-            tensor._version.count += 1
             tensor.grad = None

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 import kernels
+from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import as_tensor, float_operand
 from tinygrad_ft.ops._unary import UnaryOp, unary
@@ -79,6 +80,8 @@ def _softplus_array(x: np.ndarray) -> np.ndarray:
 
 def relu(input: TensorLike) -> Tensor:
     """max(x, 0), with derivative 1 at exactly 0 (PyTorch has 0 there)."""
+    if isinstance(input, Deferred) and (together := input.then_relu()) is not None:
+        return together
     return ReLU.apply(as_tensor(input))
 
 

@@ -208,6 +208,11 @@ def _conv(
                 f"{spread})"
             )
     geometry = Geometry(planar(steps, 1), planar(border, 0), planar(spread, 1), groups)
+    if dims == 2:
+        from tinygrad_ft.ops.fused_inference import deferred_conv
+
+        if (later := deferred_conv(input, weight, bias, geometry)) is not None:
+            return later
     out = Conv2d.apply(as_image(input), as_image(weight), geometry=geometry)
     return add_bias(out, bias, dims)
 

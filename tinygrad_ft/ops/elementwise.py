@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._broadcasting import Broadcasting
 from tinygrad_ft.ops._operands import (
@@ -214,6 +215,11 @@ def add(input: TensorLike, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
     grad_a = grad_out
     grad_b = grad_out * alpha
     """
+    if alpha == 1:
+        if isinstance(input, Deferred) and (together := input.then_add(other)) is not None:
+            return together
+        if isinstance(other, Deferred) and (together := other.then_add(input)) is not None:
+            return together
     return Add.apply(*pair("add", input, other if alpha == 1 else scaled("add", other, alpha)))
 
 

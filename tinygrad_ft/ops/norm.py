@@ -7,8 +7,10 @@ import math
 import numpy as np
 
 import kernels
+from kernels.norm import Statistics
+from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
-from tinygrad_ft.grad_mode import is_grad_enabled, no_grad
+from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.ops.elementwise import sqrt
 from tinygrad_ft.ops.reduce import mean, sum
 from tinygrad_ft.ops.shape import reshape
@@ -30,52 +32,53 @@ class BatchNorm(Function):
     differentiated. Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
     """
 
-    differentiable_outputs = 1
-
     def forward(
-        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, eps: float
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        *,
+        statistics: Statistics,
+        eps: float,
+    ) -> np.ndarray:
         self.eps = eps
-        out, mean, var = kernels.batch_norm_forward(x, weight, bias, eps)
         self.save_input(0)
         self.save_input(1)
-        self.save_statistics("mean", mean)
-        self.save_statistics("var", var)
-        return out, mean, var
+        self.save_statistics("mean", statistics.mean)
+        self.save_statistics("var", statistics.var)
+        out, _ = kernels.batch_norm_apply(x, weight, bias, statistics, eps)
+        return out
 
     def backward(self, grad_out: Tensor) -> Grads:
-        if is_grad_enabled():
-            return self.recorded_backward(grad_out)
         x, weight = self.input(0), self.input(1)
+        if is_grad_enabled():
+            return batch_norm_gradients(grad_out, x, weight, self.eps)
+        mean, var = self.statistics("mean"), self.statistics("var")
         grads = kernels.batch_norm_backward(
-            grad_out._data,
-            x._data,
-            weight._data,
-            self.statistics("mean"),
-            self.statistics("var"),
-            self.eps,
+            grad_out._data, x._data, weight._data, mean, var, self.eps
         )
         return tuple(
             Tensor._wrap(g) if needed else None
             for g, needed in zip(grads, self.needs_input_grad, strict=True)
         )
 
-    def recorded_backward(self, grad_out: Tensor) -> Grads:
-        x, weight = self.input(0), self.input(1)
-        dims = (0, *range(2, x.ndim))
-        per_channel = (1, -1) + (1,) * (x.ndim - 2)
-        centred = x - mean(x, dims, keepdim=True)
-        inverse_std = 1.0 / sqrt(mean(centred * centred, dims, keepdim=True) + self.eps)
-        xhat = centred * inverse_std
-        grad_bias = sum(grad_out, dims)
-        grad_weight = sum(grad_out * xhat, dims)
-        share = 1.0 / (x.numel() // x.shape[1])
-        grad_x = (reshape(weight, per_channel) * inverse_std) * (
-            grad_out
-            - reshape(grad_bias, per_channel) * share
-            - xhat * (reshape(grad_weight, per_channel) * share)
-        )
-        return grad_x, grad_weight, grad_bias
+
+def batch_norm_gradients(grad_out: Tensor, x: Tensor, weight: Tensor, eps: float) -> Grads:
+    """The formula of BatchNorm's backward in ops that can be differentiated in turn."""
+    dims = (0, *range(2, x.ndim))
+    per_channel = (1, -1) + (1,) * (x.ndim - 2)
+    centred = x - mean(x, dims, keepdim=True)
+    inverse_std = 1.0 / sqrt(mean(centred * centred, dims, keepdim=True) + eps)
+    xhat = centred * inverse_std
+    grad_bias = sum(grad_out, dims)
+    grad_weight = sum(grad_out * xhat, dims)
+    share = 1.0 / (x.numel() // x.shape[1])
+    grad_x = (reshape(weight, per_channel) * inverse_std) * (
+        grad_out
+        - reshape(grad_bias, per_channel) * share
+        - xhat * (reshape(grad_weight, per_channel) * share)
+    )
+    return grad_x, grad_weight, grad_bias
 
 
 class ChannelAffine(Function):
@@ -138,7 +141,10 @@ def batch_norm(
     if running_mean is None or running_var is None:
         raise ValueError("batch_norm: evaluation needs running_mean and running_var")
     scale = scale / sqrt(running_var + eps)
-    return ChannelAffine.apply(input, scale, shift - running_mean * scale)
+    shift = shift - running_mean * scale
+    if isinstance(input, Deferred) and (later := input.then_affine(scale, shift)) is not None:
+        return later
+    return ChannelAffine.apply(input, scale, shift)
 
 
 def check_vectors(op: str, x: Tensor, **vectors: Tensor | None) -> None:
@@ -168,11 +174,15 @@ def _train(
         raise ValueError(
             f"batch_norm: training needs more than one value per channel, got input {x.shape}"
         )
-    out, batch_mean, batch_var = BatchNorm.apply(x, weight, bias, eps=eps)
-    with no_grad():
-        if running_mean is not None:
-            running_mean.mul_(1 - momentum).add_(batch_mean, alpha=momentum)
-        if running_var is not None:
-            unbiased = momentum * count / (count - 1)
-            running_var.mul_(1 - momentum).add_(batch_var, alpha=unbiased)
+    statistics = kernels.batch_norm_statistics(
+        x._data,
+        None if running_mean is None else running_mean.write("batch_norm"),
+        None if running_var is None else running_var.write("batch_norm"),
+        momentum,
+    )
+    from tinygrad_ft.ops.fusion import DeferredNorm, fusion_enabled
+
+    if fusion_enabled():
+        return DeferredNorm(x, weight, bias, statistics, eps)
+    out: Tensor = BatchNorm.apply(x, weight, bias, statistics=statistics, eps=eps)
     return out

@@ -1,0 +1,132 @@
+"""What may follow a convolution, done while its results are still in the cache.
+
+    out = relu(out * scale + shift + residual), each part if wanted
+
+scale and shift are one number a channel: a bias, or a batch norm in evaluation. The kernels that
+compute a convolution (a matrix product, for 1x1) call `finish_pixels` for each piece of the
+result they have completed. Results, and the residual, are dense and channels last.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import NDArray
+
+from kernels import buffers
+from kernels.simd import (
+    LANES,
+    PANEL,
+    add,
+    fma,
+    load,
+    load_first,
+    maximum,
+    splat,
+    store,
+    store_first,
+)
+
+Array = NDArray[Any]
+
+
+@njit(nogil=True)
+def finish_pixels(pixels, at, channels, finish, offset):
+    """Finish some pixels that lie one after the other in memory, the first at `at`.
+
+    finish   addresses of scale, shift and residual (0: none), and whether to relu
+    offset   bytes from the beginning of the result to `at`
+    """
+    scale, shift, residual, relu = finish[0], finish[1], finish[2], finish[3]
+    if scale == 0 and residual == 0 and relu == 0:
+        return
+    zero = splat(types.float32(0))
+    step = 4 * channels
+    whole = channels - channels % LANES
+    for i in range(pixels):
+        to = at + i * step
+        other = residual + offset + i * step
+        for c in range(0, whole, LANES):
+            value = load(to + 4 * c)
+            if scale != 0:
+                value = fma(value, load(scale + 4 * c), load(shift + 4 * c))
+            if residual != 0:
+                value = add(value, load(other + 4 * c))
+            if relu != 0:
+                value = maximum(zero, value)
+            store(to + 4 * c, value)
+        if whole < channels:
+            rest = channels - whole
+            value = load_first(to + 4 * whole, rest)
+            if scale != 0:
+                value = fma(value, load(scale + 4 * whole), load(shift + 4 * whole))
+            if residual != 0:
+                value = add(value, load_first(other + 4 * whole, rest))
+            if relu != 0:
+                value = maximum(zero, value)
+            store_first(to + 4 * whole, value, rest)
+
+
+class Finish(NamedTuple):
+    """scale, shift (C,), residual (shape of the result): arrays or None; relu."""
+
+    scale: Array | None = None
+    shift: Array | None = None
+    residual: Array | None = None
+    relu: bool = False
+
+    def check(self, op: str, result: Array) -> None:
+        """ValueError if a shape does not fit the result, TypeError if a dtype is another one."""
+        channels = (result.shape[1],)
+        wanted = {"scale": channels, "shift": channels, "residual": result.shape}
+        for name, shape in wanted.items():
+            array = getattr(self, name)
+            if array is not None and array.shape != shape:
+                raise ValueError(
+                    f"{op}: {name} has shape {array.shape}, a result of shape {result.shape} needs "
+                    f"{shape}"
+                )
+            if array is not None and array.dtype != result.dtype:
+                raise TypeError(f"{op}: {name} is {array.dtype}, the result {result.dtype}")
+
+    def in_numpy(self, result: Array) -> None:
+        """The same in place, for any dtype and layout."""
+        per_channel = (1, -1, 1, 1)
+        if self.scale is not None:
+            result *= self.scale.reshape(per_channel)
+        if self.shift is not None:
+            result += self.shift.reshape(per_channel)
+        if self.residual is not None:
+            result += self.residual
+        if self.relu:
+            np.copyto(result, 0, where=result < 0)
+
+
+class FinishTable:
+    """What `finish_pixels` reads, and the arrays behind the addresses."""
+
+    def __init__(self, finish: Finish | None, channels: int) -> None:
+        self.numbers = np.zeros(4, np.int64)
+        self.arrays: list[Array] = []
+        if finish is None:
+            return
+        if finish.scale is not None or finish.shift is not None:
+            padded = np.zeros((2, -(-channels // PANEL) * PANEL), np.float32)
+            padded[0, :channels] = 1 if finish.scale is None else finish.scale
+            padded[1, :channels] = 0 if finish.shift is None else finish.shift
+            self.arrays += [padded[0], padded[1]]
+            self.numbers[:2] = [a.ctypes.data for a in self.arrays]
+        if finish.residual is not None:
+            self.arrays.append(dense(finish.residual))
+            self.numbers[2] = self.arrays[-1].ctypes.data
+        self.numbers[3] = finish.relu
+
+
+def dense(image: Array) -> Array:
+    """A 4-D array as N, H, W, C in contiguous memory, copied if need be."""
+    last = image.transpose(0, 2, 3, 1)
+    if last.flags.c_contiguous:
+        return last
+    copy = buffers.empty(last.shape, image.dtype)
+    np.copyto(copy, last)
+    return copy
