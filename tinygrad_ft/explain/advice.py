@@ -140,10 +140,8 @@ def _without_gradient(graph: Graph, backward: Backward, names: Names) -> list[No
         value = in_graph.get(key)
         if value is not None and value.number in backward.gradients:
             continue
-        tensor = tensors.get(key) or (value.tensor if value is not None else None)
-        if (value is not None and value.kind == "frozen") or (
-            tensor is not None and not tensor.requires_grad
-        ):
+        tensor = tensors.get(key, None if value is None else value.tensor)
+        if tensor is not None and not tensor.requires_grad:
             reason = "frozen"
         else:
             reason = "unused" if value is None else "detached"

@@ -79,6 +79,7 @@ class _Document:
         return {
             "title": e.title,
             "loss": number(self.graph.loss.array.reshape(-1)[0]),
+            "goal": self.graph.loss.number,
             "complete": self.graph.complete,
             "values": [self.value(v) for v in self.graph.values],
             "ops": [self.op(op) for op in self.graph.ops],

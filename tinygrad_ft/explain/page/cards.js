@@ -47,7 +47,8 @@ function card(role, name, index, kind, notes = []) {
     a ? element("span", { class: "shape" }, shapeText(a.shape)) : null);
   const body = a ? arrayBody(a, `${role ?? ""} ${name ?? ""}`.trim())
     : [element("p", { class: "soft" }, "The graph does not keep these numbers, because no gradient needs them.")];
-  return element("article", { class: `card ${kind}`, "data-array": index }, head, body, notes);
+  const few = a && a.numbers && a.numbers.length <= 16 && (a.shape.at(-1) ?? 1) <= 3 && !notes.length;
+  return element("article", { class: `card ${kind}${a && !few ? " wide" : ""}`, "data-array": index }, head, body, notes);
 }
 
 function checkTable(number, name) {

@@ -80,6 +80,10 @@ function layout() {
       place(`v${n}`, { leaf: n, width: Math.max(30, textWidth(v.name, 13.5) + (v.kind === "frozen" ? 40 : 24)), height: 28 }, v.group);
     }
   });
+  const goal = DATA.values[DATA.goal];
+  const end = `${goal.name} = ${short(DATA.loss, 5)}`;
+  g.setNode("end", { leaf: DATA.goal, text: end, width: textWidth(end, 13.5) + 28, height: 30 });
+  g.setEdge(opNode(goal.maker), "end", { value: DATA.goal, label: "", width: 0, height: 0 }, "end");
   const drawn = new Map();
   DATA.values.forEach((v, n) => {
     const from = v.maker === null ? leafNode(n) : opNode(v.maker);
@@ -177,9 +181,9 @@ function nodeMark(key, n) {
     const v = DATA.values[n.leaf];
     at.setAttribute("class", `leaf ${v.kind}`);
     at.setAttribute("data-value-number", n.leaf);
-    at.append(svg("title", {}, `${v.name}: ${KIND_WORDS[v.kind]}, ${shapeText(v.shape)}`),
+    at.append(svg("title", {}, `${v.name}: ${KIND_WORDS[v.kind] ?? "the result"}, ${shapeText(v.shape)}`),
       svg("rect", { width: n.width, height: n.height, rx: v.kind === "data" ? 3 : 14 }),
-      svg("text", { ...middle, y: 19 }, v.kind === "frozen" ? `❄ ${v.name}` : v.name));
+      svg("text", { ...middle, y: 19 }, n.text ?? (v.kind === "frozen" ? `❄ ${v.name}` : v.name)));
   }
   return at;
 }
@@ -209,8 +213,8 @@ function light(state) {
       const recorded = ops.filter((i) => state.everBackward.has(i));
       back = recorded.length > 0 && openAll(recorded, state.backward);
     } else {
-      const n = Number(key.slice(1));
-      done = DATA.values[n].uses.some((i) => state.forward.has(i));
+      const n = key === "end" ? DATA.goal : Number(key.slice(1));
+      done = key === "end" ? state.forward.has(DATA.values[n].maker) : DATA.values[n].uses.some((i) => state.forward.has(i));
       back = state.gradients.has(n);
     }
     node.classList.toggle("done", done);
@@ -242,10 +246,17 @@ function moveTo(scale, left, top, smooth) {
   graph.world.style.transform = `translate(${left}px, ${top}px) scale(${graph.scale})`;
 }
 
-function fit() {
+// the room between the tools above and the legend below
+function room() {
   const { clientWidth: w, clientHeight: h } = graph.view;
+  const wide = w > 500;
+  return { w, h: h - (wide ? 38 : 0), top: wide ? 6 : 0 };
+}
+
+function fit() {
+  const { w, h, top } = room();
   const scale = Math.min(1.25, w / graph.width, h / graph.height);
-  moveTo(scale, (w - graph.width * scale) / 2, (h - graph.height * scale) / 2, true);
+  moveTo(scale, (w - graph.width * scale) / 2, top + (h - graph.height * scale) / 2, true);
 }
 
 function zoom(factor, x = graph.view.clientWidth / 2, y = graph.view.clientHeight / 2, smooth = true) {
@@ -258,9 +269,8 @@ function zoom(factor, x = graph.view.clientWidth / 2, y = graph.view.clientHeigh
 function centre(i, smooth = true) {
   const found = i === null ? null : graph.nodes.get(opNode(i));
   if (!found) return fit();
-  const { clientWidth: w, clientHeight: h } = graph.view;
-  const whole = Math.min(w / graph.width, h / graph.height);
-  if (whole >= 0.8) return fit();
+  const { w, h } = room();
+  if (Math.min(w / graph.width, h / graph.height) >= 0.8) return fit();
   const scale = Math.min(1, Math.max(graph.scale, 0.8));
   // no emptiness beside the graph where the graph could be
   const within = (offset, room, size) => (size < room ? (room - size) / 2 : Math.min(0, Math.max(room - size, offset)));
@@ -268,7 +278,7 @@ function centre(i, smooth = true) {
 }
 
 function startGraph() {
-  const marker = (id) => svg("marker", { id, viewBox: "0 0 10 10", refX: id === "back" ? 1 : 9, refY: 5, markerWidth: 7, markerHeight: 7, orient: "auto" },
+  const marker = (id) => svg("marker", { id, viewBox: "0 0 10 10", refX: id === "back" ? 1 : 9, refY: 5, markerWidth: 10, markerHeight: 10, markerUnits: "userSpaceOnUse", orient: "auto" },
     svg("path", { d: id === "back" ? "M10 0 L0 5 L10 10 z" : "M0 0 L10 5 L0 10 z", class: id }));
   graph.world = svg("g", { class: "world" });
   graph.view.append(svg("defs", {}, marker("to"), marker("to-now"), marker("back")), graph.world);

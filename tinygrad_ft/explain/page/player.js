@@ -171,14 +171,14 @@ function goToOp(i) {
 function stop() {
   clearInterval(player.playing);
   player.playing = null;
-  byId("play").textContent = "▶";
+  byId("play").firstElementChild.firstElementChild.setAttribute("d", "M4 2v12l9-6z");
   byId("play").setAttribute("aria-label", "Play");
 }
 
 function play() {
   if (player.playing) return stop();
   if (player.at === DATA.steps.length - 1) show(0);
-  byId("play").textContent = "❚❚";
+  byId("play").firstElementChild.firstElementChild.setAttribute("d", "M3 2h4v12H3zM9 2h4v12H9z");
   byId("play").setAttribute("aria-label", "Pause");
   player.playing = setInterval(() => {
     if (player.at === DATA.steps.length - 1) stop(); else show(player.at + 1);
@@ -273,6 +273,8 @@ function begin() {
       if (by) { const to = tabs[(i + by + tabs.length) % tabs.length]; choosePane(to.dataset.pane); to.focus(); }
     };
   });
+  byId("loss").textContent = short(DATA.loss, 6);
+  byId("loss").dataset.value = DATA.loss;
   startGraph();
   fillNotes();
   fillSteps();
