@@ -1,6 +1,7 @@
 """Where a tensor came from: the user's line in `repr` and in errors, and NaN found in backward."""
 
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def test_a_value_changed_in_place_is_reported_with_its_line() -> None:
         with tg.no_grad():
             x.add_(1)
         said = notes(lambda: y.sum())
-    assert "Mul: its input 0, of shape (2,), is needed for the gradient but was changed" in said
+    assert "Mul: its input 1, of shape (2,), is needed for the gradient but was changed" in said
     assert "y = x * x" in said
 
 
@@ -192,10 +193,8 @@ def test_the_switch_goes_back_to_what_it_was() -> None:
         assert (anomaly.enabled, anomaly.check_nan) == (True, False)
         with set_detect_anomaly(False):
             assert not anomaly.enabled
-        mode = detect_anomaly()
-        with pytest.raises(KeyError), mode:
-            assert anomaly.check_nan
-            raise KeyError
+        with pytest.raises(ValueError), detect_anomaly():
+            leaf(2).reshape(3)
         assert (anomaly.enabled, anomaly.check_nan) == (True, False)
     set_detect_anomaly(True)
     assert (anomaly.enabled, anomaly.check_nan) == (True, True)
@@ -217,9 +216,7 @@ def test_a_line_keeps_no_frame_alive() -> None:
     class Big:
         pass
 
-    def compute() -> tuple[tg.Tensor, "object"]:
-        import weakref
-
+    def compute() -> tuple[tg.Tensor, weakref.ref[Big]]:
         big = Big()
         return leaf(2) * 2, weakref.ref(big)
 

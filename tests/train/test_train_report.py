@@ -13,7 +13,14 @@ import pytest
 from PIL import Image
 
 from tinygrad_ft.data import ArrayDataset
-from tinygrad_ft.train import Evaluation, plots
+from tinygrad_ft.models import create_model
+from tinygrad_ft.train import Evaluation, Preprocessing, plots
+from tinygrad_ft.train.mistakes import (
+    confident_mistakes,
+    frequent_confusions,
+    spread,
+    weakest_classes,
+)
 from tinygrad_ft.train.report import Report, write_report
 
 ODD = [
@@ -98,12 +105,14 @@ def page(path: Path, classes: list[str], epochs: int = 3, channels: int = 3, wro
 def test_a_page_of_odd_classes_needs_nothing_else(tmp_path):
     text = page(tmp_path / "report.html", ODD)
     found = Reader(text)
-    assert not {"script", "b", "i", "link", "iframe", "object"} & {*found.tags} - {"b"}
-    assert found.tags.count("b") == 4  # the four numbers at the top
+    assert not {"script", "i", "link", "iframe", "object"} & {*found.tags}
+    assert found.tags.count("b") == 6  # the numbers at the top, with top-5 for eight classes
     for reference in found.references:
-        assert reference.startswith(("data:image/png;base64,", "#")), reference
+        assert reference.startswith(("data:image/png;base64,", "data:image/jpeg;base64,", "#"))
+    assert "default-src 'none'" in text, "and a browser is told to load nothing"
+    assert text.startswith("<!doctype html>")
     without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
-    assert "http" not in without_namespaces
+    assert re.findall(r"https?:|//\w", without_namespaces) == []
     assert "@import" not in text
     assert re.findall(r"url\((?!#)", text) == []
     for name in ODD:
@@ -119,26 +128,53 @@ def test_pictures_are_the_images(tmp_path):
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (6, 8, 8, channels), dtype=np.uint8)
         uris = [r for r in Reader(text).references if r.startswith("data:")]
-        assert len(uris) == 6 + 2 + 1  # samples, mistakes, the confusion matrix
+        assert len(uris) == 1 + 2 + 6  # the confusion matrix, mistakes, samples
         pictures = [
             np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
             for uri in uris
         ]
         shown = [p.reshape(8, 8, channels) for p in pictures if p.shape[:2] == (8, 8)]
-        assert np.array_equal(np.stack(shown[:6]), images)
         # the second one is wrong with more certainty
-        assert np.array_equal(shown[6], images[1])
-        assert np.array_equal(shown[7], images[0])
+        assert np.array_equal(shown[0], images[1])
+        assert np.array_equal(shown[1], images[0])
+        assert np.array_equal(np.stack(shown[2:]), images)
 
 
 def test_numbers_on_the_page(tmp_path):
     text = Reader(page(tmp_path / "r.html", ["a", "b"])).text
-    assert "Judged on 6 test images of 2 classes" in text
-    assert re.search(r"66\.67%\s*accuracy", text)
+    assert "Judged on 6 test images of 2 classes: 4 right" in text
+    assert re.search(r"66\.67%\s*accuracy\s*95%: \d+\.\d–\d+\.\d%", text)
+    assert "top-5" not in text, "two classes: everything is among the best five"
+    assert "Most frequent confusions" in text
     assert "Most confident mistakes" in text
     perfect = Reader(page(tmp_path / "r.html", ["a", "b"], wrong=False)).text
     assert "Most confident mistakes" not in perfect
+    assert "Most frequent confusions" not in perfect
     assert re.search(r"100\.00%\s*accuracy", perfect)
+
+
+def test_the_fitted_temperature_is_offered(tmp_path):
+    plain = Reader(page(tmp_path / "r.html", ["a", "b"])).text
+    assert "--temperature" not in plain
+    found = Reader(page(tmp_path / "r.html", ["a", "b"], temperature=2.5)).text
+    assert "A temperature of 2.500" in found
+    assert "at temperature 2.50" in found, "in the diagram"
+
+
+def test_what_it_looked_at(tmp_path):
+    """Mistakes first, then right answers; each picture twice, the second time with its map."""
+    model = {
+        "model": create_model("resnet8", num_classes=2, width=4),
+        "preprocessing": Preprocessing(8, (0.5,) * 3, (0.25,) * 3),
+    }
+    text = page(tmp_path / "r.html", ["a", "b"], **model)
+    part = text.split("What it looked at")[1].split("<h2>")[0]
+    assert part.count("<figure>") == 2 + 4
+    assert part.count("data:image/png") == part.count("data:image/jpeg") == 2 + 4
+    assert "Grad-CAM (Selvaraju et al. 2017" in part
+    classes = re.findall(r'<bdi class="(good|bad)">', part)
+    assert classes == ["bad"] * 2 + ["good"] * 4
+    assert "What it looked at" not in page(tmp_path / "r.html", ["a", "b"])
 
 
 @pytest.mark.parametrize("classes, epochs", [(2, 1), (10, 2), (30, 90), (31, 3), (200, 3)])
@@ -148,6 +184,41 @@ def test_every_number_of_classes_and_epochs(tmp_path, classes, epochs):
     found = Reader(text)
     assert all(name in found.text for name in names)
     assert len(text) < 600_000
+    assert ("The weakest" in text) == (classes > 20)
+
+
+def test_the_size_is_bounded_whatever_the_images(tmp_path):
+    """Noise compresses worst."""
+    rng = np.random.default_rng(0)
+    names = [f"class {i}" for i in range(200)]
+    labels = np.arange(200)
+    images = rng.integers(0, 256, (200, 224, 224, 3), dtype=np.uint8)
+    page(
+        tmp_path / "r.html", names, epochs=100,
+        evaluation=Evaluation(rng.normal(size=(200, 200)).astype(np.float32), labels),
+        dataset=ArrayDataset(images, labels, names),
+        model=create_model("resnet8", num_classes=200, width=4),
+        preprocessing=Preprocessing(224, (0.5,) * 3, (0.25,) * 3),
+    )  # fmt: skip
+    assert (tmp_path / "r.html").stat().st_size < 1_000_000
+
+
+def test_weakest_classes_and_confusions():
+    matrix = np.array([[5, 3, 0], [1, 9, 0], [0, 0, 0]])
+    found = frequent_confusions(matrix, "abc", 9)
+    assert found == [("a", "b", 3, 3 / 8), ("b", "a", 1, 1 / 10)]
+    assert frequent_confusions(matrix, "abc", 1) == found[:1]
+    assert matrix[0, 0] == 5
+    f1, support = np.array([0.5, 0.2, 0.0, 0.2]), np.array([3, 3, 0, 3])
+    assert weakest_classes(f1, support, 3).tolist() == [1, 3, 0], "no images, no weakness"
+
+
+def test_the_most_confident_mistakes():
+    scores = np.array([[3, 0], [0, 1], [0, 4], [2, 0], [0, 1]], np.float32)
+    found = confident_mistakes(Evaluation(scores, np.array([0, 0, 0, 1, 0])), 3)
+    assert found.tolist() == [2, 3, 1], "of equals the first"
+    assert spread(np.arange(5), 9).tolist() == [0, 1, 2, 3, 4]
+    assert spread(np.arange(100), 3).tolist() == [0, 49, 99]
 
 
 def test_without_validation_and_with_tables_and_figures(tmp_path):
@@ -161,7 +232,7 @@ def test_without_validation_and_with_tables_and_figures(tmp_path):
     assert "<head>" in found.text
     assert "Together" in found.text
     assert "<way>" in found.text
-    assert "validation" not in found.text
+    assert "validation" not in found.text.split("How it learned")[1].split("What is taken")[0]
     assert "chosen" not in found.text
 
 

@@ -96,7 +96,7 @@ def _checks(graph: Graph, backward: Backward) -> tuple[dict[int, list[Check]], s
         if gradient is None or value is graph.loss:
             continue
         checks[value.number] = [
-            Check(e, float(gradient[e]), replay.slope(value, e))
+            replay.check(value, e, float(gradient[e]))
             for e in chosen_elements(gradient, count)
         ]
     return checks, ""

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import tinygrad_ft
+from tinygrad_ft.ops.fusion import fusion_enabled, set_fusion
 
 
 @contextmanager
 def single_ops() -> Iterator[None]:
-    """No ops are fused within the `with` block, if this build fuses any."""
-    switch = getattr(tinygrad_ft, "set_fusion", None)
-    if switch is None:
-        yield
-        return
-    before = tinygrad_ft.fusion_enabled()  # type: ignore[attr-defined]
-    switch(False)
+    """No ops are fused within the `with` block."""
+    before = fusion_enabled()
+    set_fusion(False)
     try:
         yield
     finally:
-        switch(before)
+        set_fusion(before)

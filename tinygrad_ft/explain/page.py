@@ -91,6 +91,7 @@ class _Document:
                         "backprop": float(f"{c.backprop:.9g}"),
                         "difference": float(f"{c.difference:.9g}"),
                         "apart": float(f"{c.apart:.3g}"),
+                        "corner": c.corner,
                     }
                     for c in checks
                     if np.isfinite([c.backprop, c.difference]).all()

@@ -15,22 +15,31 @@ from typing import Any
 
 import numpy as np
 
+import kernels
+from kernels.norm import Statistics
 from tinygrad_ft.explain.graph import Graph, Op, Value
 from tinygrad_ft.grad_mode import no_grad
 from tinygrad_ft.observe import Observer, observing
 from tinygrad_ft.tensor import Tensor
 
 EPS = 1e-6
+#: one-sided slopes that differ by more than this share are no rounding
+CORNER = 1e-2
 Element = tuple[int, ...]
 
 
 @dataclass
 class Check:
-    """One element of a value: its derivative by backprop and by finite difference."""
+    """One element of a value: its derivative by backprop and by finite difference.
+
+    corner  the slopes to the left and to the right of it differ (a ReLU at 0, a tie of maxima):
+            there is no derivative, backprop takes that of one side
+    """
 
     element: Element
     backprop: float
     difference: float
+    corner: bool = False
 
     @property
     def apart(self) -> float:
@@ -57,17 +66,20 @@ class Replay:
     def _run(self, op: Op, values: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         assert op.call is not None
         inputs = [None if v is None else Tensor._wrap(values[v.number]) for v in op.inputs]
-        params = {key: _double_param(value) for key, value in op.call.params.items()}
+        params = {key: _again(value, inputs) for key, value in op.call.params.items()}
         with no_grad(), observing(Observer()):
             result = type(op.node).apply(*inputs, **params)
         results = result if isinstance(result, tuple) else (result,)
         return {v.number: _double(t._data) for v, t in zip(op.outputs, results, strict=True)}
 
-    def slope(self, value: Value, element: Element) -> float:
+    def check(self, value: Value, element: Element, backprop: float) -> Check:
         """The central difference quotient of the loss in one element of a value."""
         eps = EPS * max(1.0, abs(float(self.base[value.number][element])))
         above, below = (self._moved(value, element, step) for step in (eps, -eps))
-        return (above - below) / (2 * eps)
+        middle = float(self.base[self.graph.loss.number].item())
+        right, left = (above - middle) / eps, (middle - below) / eps
+        corner = abs(right - left) > CORNER * max(abs(right), abs(left), CORNER)
+        return Check(element, backprop, (above - below) / (2 * eps), corner)
 
     def _moved(self, value: Value, element: Element, step: float) -> float:
         array = self.base[value.number].copy(order="K")
@@ -85,8 +97,15 @@ def _double(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def _double_param(value: Any) -> Any:
-    """A dtype or a float array among an op's arguments, in float64 as everything else."""
+def _again(value: Any, inputs: list[Tensor | None]) -> Any:
+    """An argument of an op for another run of it in float64.
+
+    The statistics of a batch norm are computed before the op and handed to it: they follow its
+    input.
+    """
+    if isinstance(value, Statistics):
+        assert inputs[0] is not None
+        return kernels.batch_norm_statistics(inputs[0]._data)
     if isinstance(value, np.ndarray):
         return _double(value)
     if isinstance(value, np.dtype) and value.kind == "f":
@@ -101,6 +120,8 @@ def chosen_elements(gradient: np.ndarray, count: int) -> list[Element]:
     if gradient.size == 0:
         return []
     order = np.argsort(-np.abs(gradient), axis=None, kind="stable")
-    ranks = np.linspace(0, gradient.size - 1, count).astype(int)
-    picked = dict.fromkeys(int(order[r // 3 if i else 0]) for i, r in enumerate(ranks))
+    if gradient.size <= count:
+        order, count = np.sort(order), gradient.size
+    ranks = [gradient.size * k // (2 * count - 1) for k in range(count)]
+    picked = dict.fromkeys(int(order[r if gradient.size > count else k]) for k, r in enumerate(ranks))
     return [tuple(int(k) for k in np.unravel_index(flat, gradient.shape)) for flat in picked]

@@ -108,8 +108,10 @@ def _matmul_back(step: BackwardStep) -> View | None:
 def _batch_norm(op: Op) -> View:
     """Histograms of a few channels before and after, those that change most first."""
     x, weight, bias = _arrays(op)
-    out, mean, var = (v.array for v in op.outputs)
-    assert out is not None and mean is not None and var is not None
+    out = op.outputs[0].array
+    assert out is not None
+    dims = (0, *range(2, x.ndim))
+    mean, var = x.mean(dims), x.var(dims)
     change = np.abs(mean) + np.abs(np.log(np.sqrt(var) + 1e-9))
     channels = [int(c) for c in np.argsort(-change, kind="stable")[:6]]
     return {

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from kernels.norm import Statistics
+
 from tinygrad_ft.explain.graph import Op, Value
 from tinygrad_ft.formulas import formulas_of
 from tinygrad_ft.function import Function
@@ -35,6 +37,8 @@ def params_text(op: Op) -> str:
     for key, value in op.call.params.items():
         if isinstance(value, np.ndarray):
             parts.append(f"{key}: {value.dtype} {shape_text(value.shape)}")
+        elif isinstance(value, Statistics):
+            parts.append("mean and var of this batch")
         elif isinstance(value, tuple) and hasattr(value, "_asdict"):
             parts += [f"{k}={v}" for k, v in value._asdict().items()]
         elif value is not None:

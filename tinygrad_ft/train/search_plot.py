@@ -67,7 +67,8 @@ def _draw(trials: Sequence[Trial]) -> Figure:
         axes.grid(color=GRID, lw=0.8)
         axes.set_axisbelow(True)
     figure.axes[0].set_ylabel("validation accuracy")
-    figure.axes[0].legend(frameon=False, fontsize=9)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     return figure
 
 

@@ -1,0 +1,110 @@
+"""Check a learner's file against a lesson: right, or what is wrong and a hint that fits."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_ft.anomaly import detect_anomaly
+from tinygrad_ft.lessons import compare
+from tinygrad_ft.lessons.learner import Problem, check_arguments, execute, load, sentence
+from tinygrad_ft.lessons.lesson import Case, Lesson
+
+Outcome = tuple[np.ndarray, ...] | Problem
+
+
+class Verdict(NamedTuple):
+    """Whether the answer is right, and what to tell the learner."""
+
+    right: bool
+    text: str
+    hint: str | None = None
+
+
+def check(lesson: Lesson, path: Path) -> Verdict:
+    """Run the file at `path` on every case of the lesson. Never raises because of the file."""
+    cases = lesson.cases()
+    # a line of the learner's file is known for every op
+    with detect_anomaly(check_nan=False), np.errstate(all="ignore"):
+        try:
+            solution = load(path, lesson.name)
+            if lesson.arguments is not None:
+                check_arguments(path, solution, lesson.arguments)
+        except Problem as problem:
+            return Verdict(False, str(problem))
+        outcomes = [outcome(lesson, path, solution, case) for case in cases]
+        try:
+            largest = max(
+                _refuse(lesson, result, case) for result, case in zip(outcomes, cases, strict=True)
+            )
+            if lesson.further is not None:
+                sentence(path, lambda: lesson.further(solution))  # type: ignore[misc]
+        except Problem as problem:
+            return Verdict(False, str(problem), _hint(lesson, outcomes, cases))
+        text = (
+            f"all {len(cases)} cases agree with {lesson.proof}, the largest difference is "
+            f"{largest:.1g}"
+        )
+        if lesson.report is not None:
+            text += "\n" + sentence(path, lambda: lesson.report(solution))  # type: ignore[misc]
+        return Verdict(True, text)
+
+
+def outcome(lesson: Lesson, path: Path, solution: Any, case: Case) -> Outcome:
+    """The results for one case, or why there are none."""
+    arguments = copy.deepcopy(case.arguments)
+    try:
+        given = sentence(path, lambda: lesson.run(solution, arguments))
+        results = compare.as_results(given, lesson.results)
+        _refuse_changes(lesson, arguments, case.arguments)
+    except Problem as problem:
+        return problem
+    return results
+
+
+def _refuse(lesson: Lesson, result: Outcome, case: Case) -> float:
+    if isinstance(result, Problem):
+        raise result
+    return compare.refuse_wrong(result, case.expected, lesson.results, lesson.proof)
+
+
+def _refuse_changes(lesson: Lesson, now: Sequence[Any], before: Sequence[Any]) -> None:
+    for name, a, b in zip(lesson.arguments or (), now, before, strict=False):
+        if isinstance(a, np.ndarray) and not np.array_equal(a, b):
+            raise Problem(
+                f"it changed its argument {name}; others may still need that array, so compute "
+                "into a new one"
+            )
+
+
+def _hint(lesson: Lesson, outcomes: Sequence[Outcome], cases: Sequence[Case]) -> str | None:
+    """That of the known mistake which gives the same results, or a general one."""
+    for mistake in lesson.mistakes:
+        made = answer_outcomes(lesson, mistake.answer, cases)
+        if all(_alike(mine, theirs) for mine, theirs in zip(outcomes, made, strict=True)):
+            return mistake.hint
+    for result, case in zip(outcomes, cases, strict=True):
+        if isinstance(result, Problem):
+            return None
+        hint = compare.general_hint(result, case.expected)
+        if hint is not None:
+            return hint
+    return None
+
+
+def _alike(mine: Outcome, theirs: Outcome) -> bool:
+    if isinstance(mine, Problem) or isinstance(theirs, Problem):
+        both = isinstance(mine, Problem) and isinstance(theirs, Problem)
+        return both and mine.kind == theirs.kind  # type: ignore[union-attr]
+    return compare.same(mine, theirs)
+
+
+def answer_outcomes(lesson: Lesson, answer: str, cases: Sequence[Case]) -> list[Outcome]:
+    """The results with `answer` in the hole of the lesson's program."""
+    path = Path(f"<{lesson.slug}>")
+    module = execute(path, lesson.fill(answer).encode())
+    return [outcome(lesson, path, getattr(module, lesson.name), case) for case in cases]
