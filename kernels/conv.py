@@ -145,6 +145,8 @@ def _result(op: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype[
         raise ValueError(
             f"{op}: out is {out.dtype} {out.shape}, the result is {dtype} {tuple(shape)}"
         )
+    if not out.flags.writeable:
+        raise ValueError(f"{op}: out is read-only")
     return out
 
 
@@ -217,35 +219,42 @@ def conv2d_grad_input(
     dilation: IntOrPair = (1, 1),
     groups: int = 1,
     out: Array | None = None,
+    *,
+    accumulate: bool = False,
 ) -> Array:
     """The gradient of conv2d_forward(x, weight, ...) with respect to x, given that of its result.
 
         grad_x[n, c, h, w] = sum over o, kh, kw of  grad_out[n, o, i, j] * w[o, c, kh, kw]
                              where i*s + kh*d - p = h and j*s + kw*d - p = w
 
-    grad_out (N, O, H', W'); input_shape is x.shape. Returns (N, C, H, W). Errors as in
-    conv2d_forward.
+    grad_out (N, O, H', W'); input_shape is x.shape. Returns (N, C, H, W); with `accumulate`, `out`
+    with the gradient added to it. Errors as in conv2d_forward.
     """
     op = "conv2d_grad_input"
     shape = _shape(op, input_shape, weight.shape, stride, padding, dilation, groups)
     shape.check_grad(op, grad_out)
     dtype = _dtype(op, grad_out, weight)
     result = _result(op, out, tuple(input_shape), dtype)
+    if accumulate and out is None:
+        raise ValueError(f"{op}: accumulate needs an out to add to")
     if grad_out.size * weight.size == 0 or result.size == 0:
-        result[...] = 0
-    elif dtype == np.float64:
-        general.grad_input(grad_out, weight, result, *shape.parameters)
+        result[...] = result if accumulate else 0
+        return result
+    in_place = dtype == np.float32 and _channels_last(result)
+    n, c, h, w = result.shape
+    target = result if in_place else buffers.empty_nhwc(n, c, h, w, dtype)
+    more = accumulate and in_place
+    if dtype == np.float64:
+        general.grad_input(grad_out, weight, target, *shape.parameters)
+    elif (images := shape.as_matrices(grad_out, target)) is not None:
+        multiply_finished(images[0], weight[:, :, 0, 0], images[1], accumulate=more)
+    elif winograd.pays(input_shape, weight.shape, grad_out.shape, *shape.parameters):
+        winograd.grad_input(grad_out, weight, target, shape.padding, more)
     else:
-        target = result if _channels_last(result) else buffers.empty_nhwc(*result.shape)
-        if (images := shape.as_matrices(grad_out, target)) is not None:
-            matmul(images[0], weight[:, :, 0, 0], out=images[1])
-        elif winograd.pays(input_shape, weight.shape, grad_out.shape, *shape.parameters):
-            winograd.grad_input(grad_out, weight, target, shape.padding)
-        else:
-            axes = _axes(grad_input_axis, input_shape, weight.shape, shape)
-            run_gather(grad_out, weight, target, *axes, groups, transposed=True)
-        if target is not result:
-            result[...] = target
+        axes = _axes(grad_input_axis, input_shape, weight.shape, shape)
+        run_gather(grad_out, weight, target, *axes, groups, True, accumulate=more)
+    if target is not result:
+        result[...] = result + target if accumulate else target
     return result
 
 

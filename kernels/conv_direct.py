@@ -76,12 +76,14 @@ def run_gather(
     transposed: bool,
     finish: Finish | None = None,
     prepared: Prepared | None = None,
+    accumulate: bool = False,
 ) -> None:
     """result (N,C,H,W, channels contiguous in memory) from source and weight (O, I/groups, kH, kW).
 
     transposed  the source's channels are the weight's O (input gradient), else its I (forward)
     finish      what follows a forward convolution; the result must be dense then
-    prepared    keeps the packed weights"""
+    prepared    keeps the packed weights
+    accumulate  add to the result instead of overwriting it"""
     images, source_channels, *source_size = source.shape
     result_channels = result.shape[1]
     kernel_size: Pair = (weight.shape[2], weight.shape[3])
@@ -121,7 +123,8 @@ def run_gather(
             *_unit_ints(source, plan, 0, tasks),
             *(result, layout.image, layout.row),
             *(groups, inner, outer),
-            *(len(plan.phases), plan.phases, packed, int(channelwise), table.numbers),
+            *(len(plan.phases), plan.phases, packed, int(channelwise)),
+            *(table.numbers, int(accumulate)),
         ],
         tasks=min(tasks, plan.units.count),
     )

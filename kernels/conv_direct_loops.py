@@ -138,7 +138,7 @@ def gather(ints, floats, task, tasks):
     groups, inner, outer = ints[OWN + 3], ints[OWN + 4], ints[OWN + 5]
     n_phases, phases = ints[OWN + 6], int64_at(ints[OWN + 7])
     packed, channelwise = ints[OWN + 8], ints[OWN + 9]
-    finish = int64_at(ints[OWN + 10])
+    finish, accumulate = int64_at(ints[OWN + 10]), ints[OWN + 11]
     buffer = ints[BUFFER] + task * ints[BUFFER_TASK]
     panels = (outer + PANEL - 1) // PANEL
     begin, end = share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)
@@ -168,7 +168,7 @@ def gather(ints, floats, task, tasks):
                         to + p * 64,
                         results,
                         min(PANEL, outer - p * PANEL),
-                        0,
+                        accumulate,
                     )
                 continue
             for g in range(groups):
@@ -184,7 +184,7 @@ def gather(ints, floats, task, tasks):
                         to + 4 * (g * outer + p * PANEL),
                         results,
                         min(PANEL, outer - p * PANEL),
-                        0,
+                        accumulate,
                     )
         # only a forward convolution is finished: one phase, and a dense result
         for i in range(here):

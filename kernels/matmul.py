@@ -72,11 +72,12 @@ def _pack_b(b, row_step, column_step, k, n, panels, begin, end):
 
 @njit(nogil=True)
 def _multiply(
-    a, a_row, a_column, panels, c, c_row, m, n, k, p_begin, p_end, work, finish, finish_offset
+    a, a_row, a_column, panels, c, c_row, m, n, k, p_begin, p_end, work, finish, finish_offset, add
 ):
     """Rows 0 .. m-1 and panels p_begin .. p_end-1 of C = A B.
 
-    `finish` (0: nothing) is for whole rows of a dense C, and these begin at `finish_offset`."""
+    `finish` (0: nothing) is for whole rows of a dense C, and these begin at `finish_offset`. With
+    `add` C is added to."""
     zero_offset = int64_at(work)
     zero_offset[0] = 0
     a_offsets = int64_at(work + 64)
@@ -106,7 +107,7 @@ def _multiply(
                 lanes = min(PANEL, n - PANEL * p)
                 panel = panels + (p * k + k0) * 64
                 to = c + i0 * c_row + p * 64
-                accumulate = 1 if k0 else 0
+                accumulate = 1 if k0 or add else 0
                 if a_column == 4:
                     _multiply_rows(
                         mc,
@@ -172,7 +173,21 @@ def multiply(ints, floats, task, tasks):
     c += i_begin * c_row
     rows, offset = i_end - i_begin, i_begin * c_row
     _multiply(
-        a, a_row, a_column, panels, c, c_row, rows, n, k, p_begin, p_end, work, ints[15], offset
+        a,
+        a_row,
+        a_column,
+        panels,
+        c,
+        c_row,
+        rows,
+        n,
+        k,
+        p_begin,
+        p_end,
+        work,
+        ints[15],
+        offset,
+        ints[16],
     )
 
 
@@ -187,7 +202,7 @@ def multiply_stack(ints, floats, task, tasks):
     n_panels = (n + PANEL - 1) // PANEL
     for i in range(share(count, task, tasks), share(count, task + 1, tasks)):
         _pack_b(b[i], b_row, b_column, k, n, panels, 0, n_panels)
-        _multiply(a[i], a_row, a_column, panels, c[i], c_row, m, n, k, 0, n_panels, work, 0, 0)
+        _multiply(a[i], a_row, a_column, panels, c[i], c_row, m, n, k, 0, n_panels, work, 0, 0, 0)
 
 
 def matmul(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -257,12 +272,14 @@ def multiply_finished(
     a: NDArray[Any],
     b: NDArray[Any],
     out: NDArray[Any],
-    finish: Finish | None,
-    prepared: Prepared | None,
+    finish: Finish | None = None,
+    prepared: Prepared | None = None,
+    accumulate: bool = False,
 ) -> None:
     """out = a @ b for float32 matrices, A's rows and out contiguous; then what `finish` says.
 
-    prepared   keeps the packed B"""
+    prepared     keeps the packed B
+    accumulate   out += a @ b"""
     (m, k), n = a.shape, b.shape[1]
     if prepared is None:
         panels = _packed(b)
@@ -279,7 +296,8 @@ def multiply_finished(
         multiply,
         (
             *(a, *_steps(a), panels, out, out.strides[0]),
-            *(m, n, k, 1, work, _TABLE_BYTES, 0, 0, 0, table.numbers),
+            *(m, n, k, 1, work, _TABLE_BYTES, 0, 0, 0),
+            *(table.numbers, int(accumulate)),
         ),
         tasks=tasks,
     )
@@ -310,7 +328,7 @@ def _multiply_pair(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
     shape = (m, n, k, int(by_rows), work, work_bytes)
     launch(
         multiply,
-        (a, a_row, a_column, panels, out, out.strides[0], *shape, b, *b.strides, 0),
+        (a, a_row, a_column, panels, out, out.strides[0], *shape, b, *b.strides, 0, 0),
         tasks=tasks,
     )
 

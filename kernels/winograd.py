@@ -122,12 +122,15 @@ def _unit_ints(source: Array, plan: TilePlan) -> list[Any]:
     ]
 
 
-def _image_table(image: Array, finish: FinishTable | None = None) -> Array:
-    """Address; steps of image, row, pixel, channel; height, width, channels; finish."""
+def _image_table(
+    image: Array, finish: FinishTable | None = None, accumulate: bool = False
+) -> Array:
+    """Address; steps of image, row, pixel, channel; height, width, channels; finish; accumulate."""
     n_step, c_step, h_step, w_step = image.strides
     _, c, h, w = image.shape
     then = 0 if finish is None else finish.numbers.ctypes.data
-    return np.array([image.ctypes.data, n_step, h_step, w_step, c_step, h, w, c, then], np.int64)
+    place = [image.ctypes.data, n_step, h_step, w_step, c_step]
+    return np.array([*place, h, w, c, then, accumulate], np.int64)
 
 
 def _panels(channels: int) -> int:
@@ -165,13 +168,20 @@ def forward(
     prepared: Prepared | None = None,
 ) -> None:
     """result (N,O,H,W, channels contiguous) = conv(x, weight), stride 1, finished (dense then)."""
-    _convolve(x, weight, result, padding, False, finish, prepared)
+    _convolve(x, weight, result, padding, False, finish, prepared, False)
 
 
-def grad_input(grad_out: Array, weight: Array, result: Array, padding: tuple[int, int]) -> None:
-    """result (N,C,H,W, channels contiguous): the gradient with respect to the convolution's
-    input."""
-    _convolve(grad_out, weight, result, (2 - padding[0], 2 - padding[1]), True, None, None)
+def grad_input(
+    grad_out: Array,
+    weight: Array,
+    result: Array,
+    padding: tuple[int, int],
+    accumulate: bool = False,
+) -> None:
+    """result (N,C,H,W, channels contiguous) = the gradient with respect to the convolution's input,
+    or += with `accumulate`."""
+    padding = (2 - padding[0], 2 - padding[1])
+    _convolve(grad_out, weight, result, padding, True, None, None, accumulate)
 
 
 def _convolve(
@@ -182,6 +192,7 @@ def _convolve(
     turned: bool,
     finish: Finish | None,
     prepared: Prepared | None,
+    accumulate: bool,
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
     size = (result.shape[2], result.shape[3])
@@ -192,7 +203,7 @@ def _convolve(
             "winograd", _transformed(weight, inner, outer, turned)
         )
     if inner * outer < BY_STEP_FROM**2:
-        _convolve_fused(source, u, u_step, result, padding, FinishTable(finish, outer))
+        _convolve_fused(source, u, u_step, result, padding, FinishTable(finish, outer), accumulate)
         return
     for part in _rounds(source.shape[0], size, inner, outer):
         # the residual is cut with the images
@@ -200,7 +211,7 @@ def _convolve(
         if finish is not None and finish.residual is not None:
             here = finish._replace(residual=finish.residual[part])
         table = FinishTable(here, outer)
-        _convolve_by_step(source[part], u, u_step, result[part], padding, table)
+        _convolve_by_step(source[part], u, u_step, result[part], padding, table, accumulate)
 
 
 def _transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Array, int]:
@@ -224,6 +235,7 @@ def _convolve_fused(
     result: Array,
     padding: tuple[int, int],
     finish: FinishTable,
+    accumulate: bool,
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
     tasks = get_num_threads()
@@ -236,7 +248,7 @@ def _convolve_fused(
     stage_bytes = plan.images * plan.stage_image
     # Behind V and M: a tile that is cut off (1 KiB), and the two tables of tiles.
     task_bytes = _spread(stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles)
-    table = _image_table(result, finish)
+    table = _image_table(result, finish, accumulate)
     work = buffers.aligned(tasks * task_bytes)
     launch(
         fused_forward,
@@ -256,6 +268,7 @@ def _convolve_by_step(
     result: Array,
     padding: tuple[int, int],
     finish: FinishTable,
+    accumulate: bool,
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
     tasks = get_num_threads()
@@ -279,7 +292,7 @@ def _convolve_by_step(
     shape = (m_panel, _panels(outer), tiles)
     launch(all_products, (v, v_step, inner, u, u_step, m, m_step, *shape, *tables, block))
     scratch = buffers.aligned(tasks * 1024)
-    table = _image_table(result, finish)
+    table = _image_table(result, finish, accumulate)
     launch(all_outputs, [*units, table, m, m_step, m_panel, scratch, 1024], tasks=busy)
 
 

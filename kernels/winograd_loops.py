@@ -150,7 +150,8 @@ def _stage_patches(ints, gradient, n, here, top, buffer):
 def _write_tiles(ints, result, n, here, top, tiles, products, position_step, panel_step, scratch):
     """Transform a unit's products back into the result, and finish it.
 
-    `result`: address, steps of image, row, pixel, channel; height, width, channels; finish"""
+    `result`: address, steps of image, row, pixel, channel; height, width, channels; finish;
+    accumulate"""
     table = int64_at(ints[TILES])
     for t in range(tiles):
         row, column = 4 * top + table[5 * t + 2], table[5 * t + 3]
@@ -166,6 +167,7 @@ def _write_tiles(ints, result, n, here, top, tiles, products, position_step, pan
             min(4, result[5] - row),
             min(4, result[6] - column),
             scratch,
+            result[9],
         )
     for i in range(here):
         at = (n + i) * result[1] + 4 * top * result[2]

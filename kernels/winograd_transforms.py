@@ -36,10 +36,12 @@ from kernels.simd import (
     LANES,
     PANEL,
     VECTOR,
+    add,
     emit_fma,
     emit_load,
     emit_store,
     load,
+    load_first,
     store_first,
 )
 
@@ -200,7 +202,7 @@ def transform_gradient(source, row_step, pixel_step, panels, target, position_st
             )
 
 
-@kernel(types.void(*[types.int64] * 10))
+@kernel(types.void(*[types.int64] * 11))
 def transform_output(
     source,
     position_step,
@@ -212,15 +214,17 @@ def transform_output(
     height,
     width,
     scratch,
+    accumulate,
 ):
     """AT m A into the tile at `target`: its first `height` x `width` pixels and `channels`
     channels.
 
-    scratch   1 KiB, for tiles that are cut off"""
+    scratch      1 KiB, for tiles that are cut off or added to what is there
+    accumulate   0: the target is overwritten; 1: added to"""
     for first in range(0, channels, PANEL):
         at = source + first // PANEL * panel_step
         lanes = channels - first
-        if height == 4 and width == 4 and lanes >= PANEL:
+        if height == 4 and width == 4 and lanes >= PANEL and accumulate == 0:
             for v in range(0, 4 * PANEL, 4 * LANES):
                 to = target + first * 4 + v
                 _output_vector(at + v, 6 * position_step, position_step, to, row_step, pixel_step)
@@ -232,6 +236,8 @@ def transform_output(
                     to = target + y * row_step + x * pixel_step + first * 4
                     for i in range(0, PANEL, LANES):
                         value = load(scratch + y * 256 + x * 64 + 4 * i)
+                        if accumulate != 0:
+                            value = add(value, load_first(to + 4 * i, lanes - i))
                         store_first(to + 4 * i, value, lanes - i)
 
 

@@ -26,9 +26,9 @@ class _Gradient:
 
     __slots__ = ("owned", "value")
 
-    def __init__(self, value: Tensor) -> None:
+    def __init__(self, value: Tensor, owned: bool = False) -> None:
         self.value = value
-        self.owned = False
+        self.owned = owned
 
     def add(self, other: Tensor, recording: bool) -> None:
         if recording:
@@ -192,7 +192,7 @@ def _walk(
     pending: dict[Function, list[_Gradient | None]] = {}
     heap: list[tuple[int, Function]] = []
 
-    def send(target: Function | Tensor, output: int, value: Tensor) -> None:
+    def send(target: Function | Tensor, output: int, value: Tensor, owned: bool = False) -> None:
         if isinstance(target, Tensor):
             if id(target) in leaves:
                 leaves[id(target)][1].add(value, create_graph)
@@ -205,7 +205,7 @@ def _walk(
             heapq.heappush(heap, (-target.order, target))
         slot = slots[output]
         if slot is None:
-            slots[output] = _Gradient(value)
+            slots[output] = _Gradient(value, owned)
         else:
             slot.add(value, create_graph)
 
@@ -227,12 +227,16 @@ def _walk(
                         wanted.found[node, output] = found
                 if node not in wanted.nodes:
                     continue
+            if node.adds_gradient and not create_graph and observe.current is None:
+                node.gradient_so_far = _so_far(node.edges[0], pending)
             results = _run(node, grads, wanted)
             if observe.current is not None:
                 observe.current.ran_backward(node, grads, results)
             for edge, grad_in in zip(node.edges, results, strict=True):
-                if grad_in is not None and edge.target is not None:
-                    send(edge.target, edge.output, grad_in)
+                if grad_in is None or edge.target is None or grad_in is node.gradient_so_far:
+                    continue
+                send(edge.target, edge.output, grad_in, node.fresh_gradients and not create_graph)
+            node.gradient_so_far = None
             if not retain_graph:
                 node.release()
         for leaf, gradient in leaves.values():
@@ -241,6 +245,13 @@ def _walk(
                 # a hook may keep what it sees, so its memory is not ours any more
                 gradient.value, gradient.owned = watched.show(gradient.value), False
     return leaves
+
+
+def _so_far(edge: Edge, pending: dict[Function, list[_Gradient | None]]) -> Tensor | None:
+    """What has arrived for the output that an edge leads to, if it may be added to in place."""
+    slots = pending.get(edge.target) if isinstance(edge.target, Function) else None
+    slot = slots[edge.output] if slots is not None else None
+    return slot.value if slot is not None and slot.owned else None
 
 
 def _show(node: Function, grads: list[Tensor | None]) -> list[tuple[Tensor, Tensor]]:

@@ -78,6 +78,13 @@ class Function:
     #: outputs from this position on carry no gradient (indices, statistics)
     differentiable_outputs: ClassVar[int | None] = None
 
+    #: what an unrecorded backward gives are new arrays that nobody else holds, so that gradients
+    #: that arrive later may be added to them in place
+    fresh_gradients: ClassVar[bool] = False
+    #: an unrecorded backward can add the gradient of input 0 to `gradient_so_far`, and returns that
+    adds_gradient: ClassVar[bool] = False
+    gradient_so_far: Tensor | None = None
+
     #: for each input, whether a gradient is wanted
     needs_input_grad: tuple[bool, ...]
     #: position among all recorded ops; an op comes after those it depends on

@@ -118,3 +118,20 @@ def test_nothing_to_convolve():
     x, w = np.ones((1, 0, 5, 5), np.float32), np.ones((4, 0, 3, 3), np.float32)
     found = kernels.conv2d_forward(x, w, finish=Finish(shift=shift))
     np.testing.assert_array_equal(found[0, :, 0, 0], shift)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_input_gradient_can_be_added_to_what_is_there(path, dtype, layout):
+    x, w, geometry, plain, *_ = drawn(path, dtype)
+    grad = kernels.conv2d_grad_input(plain, w, x.shape, **geometry)
+    expected, there = x + grad, laid_out(x, layout)
+    with pytest.raises(ValueError, match="out is read-only"):
+        kernels.conv2d_grad_input(plain, w, x.shape, **geometry, out=there, accumulate=True)
+    there.flags.writeable = True
+    out = kernels.conv2d_grad_input(plain, w, x.shape, **geometry, out=there, accumulate=True)
+    assert out is there
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6 * np.abs(grad).max())
+    with pytest.raises(ValueError, match="accumulate needs an out"):
+        kernels.conv2d_grad_input(plain, w, x.shape, **geometry, accumulate=True)

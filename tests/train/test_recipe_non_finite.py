@@ -87,9 +87,7 @@ def test_a_bad_gradient_is_traced_to_where_the_walk_back_met_it():
     check_gradients(model)
     for name in ("conv1.weight", "layer2.0.conv1.weight"):
         dict(model.named_parameters())[name].grad.data[0] = np.inf
-    with pytest.raises(
-        NonFiniteValue, match=r"way back is that of layer2\.0\.conv1\.weight"
-    ):
+    with pytest.raises(NonFiniteValue, match=r"way back is that of layer2\.0\.conv1\.weight"):
         check_gradients(model)
 
 

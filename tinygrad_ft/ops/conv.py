@@ -40,6 +40,8 @@ class Conv2d(Function):
     s is the stride, d the dilation, b the padding; outside of the image x is 0.
     """
 
+    adds_gradient = True
+
     def forward(self, x: np.ndarray, w: np.ndarray, *, geometry: Geometry) -> np.ndarray:
         self.geometry, self.shapes = geometry, (x.shape, w.shape)
         self.save_input(0, needed_by=1)
@@ -49,7 +51,13 @@ class Conv2d(Function):
     def backward(self, grad_y: Tensor) -> Grads:
         grad_x = grad_w = None
         x_shape, w_shape = self.shapes
-        if self.needs_input_grad[0]:
+        if self.needs_input_grad[0] and self.gradient_so_far is not None:
+            grad_x = self.gradient_so_far
+            arrays = grad_y._data, self.input(1)._data
+            kernels.conv2d_grad_input(
+                *arrays, x_shape, *self.geometry, out=grad_x._data, accumulate=True
+            )
+        elif self.needs_input_grad[0]:
             grad_x = conv2d_grad_input(grad_y, self.input(1), x_shape, self.geometry)
         if self.needs_input_grad[1]:
             grad_w = conv2d_grad_weight(grad_y, self.input(0), w_shape, self.geometry)

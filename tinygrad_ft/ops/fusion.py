@@ -52,6 +52,8 @@ class BatchNormReLU(Function):
     grad_x, grad_weight, grad_bias: those of batch_norm, given grad_residual
     """
 
+    fresh_gradients = True
+
     def forward(
         self,
         x: np.ndarray,
