@@ -23,6 +23,7 @@ COMMANDS = {
     "search": "Try fine-tuning settings, and keep the best.",
     "evaluate": "Measure a trained network on labelled images.",
     "predict": "Classify image files.",
+    "lesson": "Learn how it works: ten lessons that check themselves.",
     "info": "Versions, processor, threads and kernel cache.",
     "warmup": "Compile every kernel now, once.",
 }

@@ -159,7 +159,7 @@ def command(data: str, weights: str, trials: int, new_head: bool, **options: Any
         best = best_trial(folder.trials)
         if best is None:
             raise NonFiniteLoss(
-                f"all {len(folder.trials)} trials diverged: search lower --lr-range"
+                f"all trials ({len(folder.trials)}) diverged: search lower --lr-range"
             )
         settings = best.settings(base, stages)
         again = _finetune(settings, data, weights, "runs/best", options, new_head)

@@ -17,6 +17,7 @@ class Names:
     def __init__(self, variables: Mapping[str, Any], modules: list[Module]) -> None:
         self._tensors: dict[int, tuple[str, Tensor]] = {}
         self._modules: dict[int, str] = {}
+        self._owned: set[int] = set()
         self.parameters: list[tuple[str, Tensor]] = []
         for name, value in variables.items():
             if name.startswith("_"):
@@ -43,12 +44,17 @@ class Names:
             prefix = f"{label}." if len(owners) > 1 else ""
             for name, tensor in [*root.named_parameters(), *root.named_buffers()]:
                 self._tensors[id(tensor)] = (prefix + name, tensor)
+                self._owned.add(id(tensor))
                 if isinstance(tensor, Parameter):
                     self.parameters.append((prefix + name, tensor))
 
     def of(self, tensor: Tensor) -> str | None:
         found = self._tensors.get(id(tensor))
         return found[0] if found is not None and found[1] is tensor else None
+
+    def is_owned(self, tensor: Tensor | None) -> bool:
+        """Whether it is a parameter or a buffer of a module."""
+        return id(tensor) in self._owned
 
     def is_parameter(self, tensor: Tensor) -> bool:
         """Whether it is made to be learned, though it may be frozen now."""

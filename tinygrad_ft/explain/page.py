@@ -123,9 +123,10 @@ class _Document:
         }
 
     def group_of(self, value: Value) -> tuple[str, ...]:
-        """Where a leaf is drawn: a parameter in its module, data outside of all."""
+        """Where a leaf is drawn: what a module owns in it, the user's data outside."""
         first = value.uses[0][0].group if value.uses else ()
-        return first if value.kind in ("parameter", "frozen") or not value.named else ()
+        inside = self.e.names.is_owned(value.tensor) or not value.named
+        return first if inside and value.maker is None else ()
 
     def op(self, op: Op) -> dict[str, Any]:
         return {

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-#: so many elements are shown as numbers, exactly
-NUMBERS = 256
+#: so many elements are given as numbers, exactly; more than FEW have a picture as well
+NUMBERS, FEW = 256, 64
 #: so many bytes of picture for all arrays of a page, and for one
 PICTURES, PICTURE = 1_300_000, 9_000
 BINS = 31
@@ -65,9 +65,9 @@ def summary(array: np.ndarray, pixels: int = PICTURE, image: bool = False) -> di
         found |= _statistics(array)
     if small:
         found["numbers"] = numbers(array)
-    if not small or (image and array.ndim == 4) or _is_stack(array):
+    if array.size > FEW or (image and array.ndim == 4) or _is_stack(array):
         found["picture"] = picture(array, pixels, image)
-    if not small:
+    if array.size > FEW:
         found["histogram"] = histogram(array)
     return found
 
@@ -151,6 +151,8 @@ def _tiles(array: np.ndarray, image: bool) -> tuple[np.ndarray, str, bool]:
         return array.reshape(-1, *array.shape[2:]), "one tile for each pair of channels", False
     if array.ndim == 3:
         return array, "one tile for each first index", False
+    if array.ndim == 2 and array.shape[0] > 3 * array.shape[1]:
+        return array.T[None], "the matrix lying on its side: one row a column", False
     if array.ndim == 2:
         return array[None], "rows and columns of the matrix", False
     flat = array.reshape(-1)

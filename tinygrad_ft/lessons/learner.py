@@ -21,11 +21,11 @@ LONGEST = 600
 
 
 class Problem(Exception):
-    """A sentence for the learner. `kind` is the same for errors that are the same mistake."""
+    """A sentence for the learner. Two of the same `kind` come of the same mistake."""
 
-    def __init__(self, sentence: str, kind: str = "") -> None:
+    def __init__(self, sentence: str, kind: str | None = None) -> None:
         super().__init__(sentence)
-        self.kind = kind
+        self.kind = kind or sentence
 
 
 def load(path: Path, name: str) -> Any:

@@ -14,7 +14,7 @@ function statistics(a) {
 
 function readable(a) {
   const wide = a.shape.length > 1 ? a.shape.at(-1) : 1;
-  return a.numbers && a.numbers.length <= 64 && wide <= 10;
+  return a.numbers && !a.picture && wide <= 10;
 }
 
 // what an array looks like, in the card or anywhere else
@@ -25,17 +25,20 @@ function arrayBody(a, label) {
   }
   const parts = [];
   if (a.picture) {
-    parts.push(element("figure", {}, drawTiles(a.picture, `${label}: ${a.picture.shown}`, { width: panelWidth() }),
-      element("figcaption", { class: "soft" }, a.picture.shown)));
+    const one = a.picture.tiles === 1 || a.picture.image === "colour";
+    const width = one && a.picture.width < 3 * a.picture.height ? Math.min(190, panelWidth()) : panelWidth();
+    parts.push(element("div", { class: "look" },
+      element("figure", {}, drawTiles(a.picture, `${label}: ${a.picture.shown}`, { width }),
+        element("figcaption", { class: "soft" }, a.picture.shown)),
+      a.histogram ? histogramOf(a.histogram, label) : null));
   }
   if (a.numbers) {
     const table = numberTable(a.numbers, a.shape, label);
     const folded = a.picture || !readable(a);
     parts.push(folded
-      ? element("details", { open: !a.picture && a.numbers.length <= 128 }, element("summary", {}, `all ${a.numbers.length} numbers`), table)
+      ? element("details", {}, element("summary", {}, `all ${a.numbers.length} numbers`), table)
       : table);
   }
-  if (a.histogram) parts.push(histogramOf(a.histogram, label));
   if (!readable(a) || a.numbers.length > 8) parts.push(statistics(a));
   return parts;
 }

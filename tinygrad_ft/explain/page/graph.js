@@ -1,7 +1,7 @@
 // The graph: ops, leaves and modules, placed by dagre, moved and lit as the steps go on.
 
 const SIGNS = { Add: "+", Sub: MINUS, Mul: "×", Div: "÷", MatMul: "@", Sum: "∑", Pow: "xⁿ", Neg: "±",
-  ReLU: "⟋", Conv2d: "▦", BatchNorm: "≈", Reshape: "▭", Permute: "⇄", MaxPool2d: "▣", AvgPool2d: "▢" };
+  Conv2d: "▦", BatchNorm: "≈", Reshape: "▭", Permute: "⇄", MaxPool2d: "▣", AvgPool2d: "▢" };
 const KIND_WORDS = { parameter: "parameter", frozen: "frozen parameter", data: "data" };
 
 const graph = {
@@ -20,22 +20,28 @@ const prefixes = (path) => path.map((_, i) => path.slice(0, i + 1));
 
 // the outermost closed module on a path, or null
 function coverOf(path) {
-  return prefixes(path).find((p) => graph.closed.has(groupKey(p))) ?? null;
+  return prefixes(boxOf(path)).find((p) => graph.closed.has(groupKey(p))) ?? null;
 }
+
+// a module of one op and nothing else needs no box: its name stands in the op
+const thin = new Set(DATA.groups.map((g) => groupKey(g.path)).filter((key) =>
+  opsIn(key.split("\u0000")).length === 1 && !DATA.values.some((v) => groupKey(v.group) === key)));
+const boxOf = (path) => (thin.has(groupKey(path)) ? path.slice(0, -1) : path);
 
 function opsIn(path) {
   const key = groupKey(path);
   return DATA.ops.map((op, i) => i).filter((i) => prefixes(DATA.ops[i].group).some((p) => groupKey(p) === key));
 }
 
+const boxes = DATA.groups.filter((g) => !thin.has(groupKey(g.path)));
 const visibleOps = () => new Set(DATA.ops.map((op, i) => { const c = coverOf(op.group); return c ? groupKey(c) : i; })).size;
 
 // innermost modules first, until the picture can be read
 function closeWhatIsTooMuch(limit = 46) {
-  const depths = [...new Set(DATA.groups.map((g) => g.path.length))].sort((a, b) => b - a);
+  const depths = [...new Set(boxes.map((g) => g.path.length))].sort((a, b) => b - a);
   for (const depth of depths) {
     if (visibleOps() <= limit || depth === 1) return;
-    DATA.groups.filter((g) => g.path.length === depth).forEach((g) => graph.closed.add(groupKey(g.path)));
+    boxes.filter((g) => g.path.length === depth).forEach((g) => graph.closed.add(groupKey(g.path)));
   }
 }
 
@@ -44,6 +50,9 @@ function leafNode(v) {
   const c = coverOf(DATA.values[v].group);
   return c ? `g${groupKey(c)}` : `v${v}`;
 }
+
+// within its module's box the last part of a name says enough
+const leafName = (v) => (v.group.length ? v.name.split(".").at(-1) : v.name);
 
 function textWidth(text, size) {
   return text.length * size * 0.6;
@@ -72,12 +81,12 @@ function layout() {
       const label = cover.at(-1), kind = groups.get(groupKey(cover)).kind;
       place(`g${groupKey(cover)}`, { closed: cover, width: Math.max(96, textWidth(label, 15), textWidth(kind, 12) + 44) + 26, height: 52 }, cover.slice(0, -1));
     } else {
-      place(`o${i}`, { op: i, width: textWidth(op.name, 14.5) + (SIGNS[op.name] ? 52 : 30), height: 38 }, op.group);
+      place(`o${i}`, { op: i, width: textWidth(op.name, 14.5) + (SIGNS[op.name] ? 52 : 30), height: 38 }, boxOf(op.group));
     }
   });
   DATA.values.forEach((v, n) => {
     if (v.maker === null && v.uses.length && !coverOf(v.group)) {
-      place(`v${n}`, { leaf: n, width: Math.max(30, textWidth(v.name, 13.5) + (v.kind === "frozen" ? 40 : 24)), height: 28 }, v.group);
+      place(`v${n}`, { leaf: n, width: Math.max(30, textWidth(leafName(v), 13.5) + (v.kind === "frozen" ? 40 : 24)), height: 28 }, v.group);
     }
   });
   const goal = DATA.values[DATA.goal];
@@ -119,15 +128,15 @@ function drawGraph() {
   graph.height = height;
   graph.nodes.clear();
   graph.edges = [];
-  const boxes = svg("g"), lines = svg("g"), marks = svg("g");
+  const frames = svg("g"), lines = svg("g"), marks = svg("g");
   g.nodes().map((key) => [key, g.node(key)]).filter(([, n]) => n.cluster)
-    .sort((a, b) => a[1].cluster.length - b[1].cluster.length).forEach(([, n]) => boxes.append(groupBox(n)));
+    .sort((a, b) => a[1].cluster.length - b[1].cluster.length).forEach(([, n]) => frames.append(groupBox(n)));
   g.edges().forEach((e) => lines.append(edgeLine(g.edge(e), e)));
   g.nodes().forEach((key) => {
     const n = g.node(key);
     if (!n.cluster) marks.append(nodeMark(key, n));
   });
-  graph.world.replaceChildren(boxes, lines, marks);
+  graph.world.replaceChildren(frames, lines, marks);
 }
 
 const act = (action) => ({
@@ -165,6 +174,7 @@ function nodeMark(key, n) {
     at.addEventListener("click", () => goToOp(n.op));
     const sign = SIGNS[op.name];
     at.append(svg("rect", { width: n.width, height: n.height, rx: 10 }),
+      svg("title", {}, [...op.group, op.name].join(" › ")),
       sign ? svg("text", { x: 19, y: 25, "text-anchor": "middle", class: "opsign" }, sign) : "",
       svg("text", { ...middle, x: n.width / 2 + (sign ? 12 : 0), y: 24 }, op.name));
   } else if (n.closed) {
@@ -183,7 +193,7 @@ function nodeMark(key, n) {
     at.setAttribute("data-value-number", n.leaf);
     at.append(svg("title", {}, `${v.name}: ${KIND_WORDS[v.kind] ?? "the result"}, ${shapeText(v.shape)}`),
       svg("rect", { width: n.width, height: n.height, rx: v.kind === "data" ? 3 : 14 }),
-      svg("text", { ...middle, y: 19 }, n.text ?? (v.kind === "frozen" ? `❄ ${v.name}` : v.name)));
+      svg("text", { ...middle, y: 19 }, n.text ?? (v.kind === "frozen" ? `❄ ${leafName(v)}` : leafName(v))));
   }
   return at;
 }
@@ -226,7 +236,7 @@ function light(state) {
   graph.view.dataset.phase = state.phase;
   for (const edge of graph.edges) {
     const v = DATA.values[edge.value];
-    const back = state.gradients.has(edge.value) && v.uses.some((i) => state.backward.has(i) && opNode(i) === edge.to);
+    const back = edge.to === "end" ? state.backward.size > 0 : state.gradients.has(edge.value) && v.uses.some((i) => state.backward.has(i) && opNode(i) === edge.to);
     edge.line.classList.toggle("done", v.maker === null ? v.uses.some((i) => state.forward.has(i)) : state.forward.has(v.maker));
     edge.line.classList.toggle("back", back);
     const part = state.op !== null && (DATA.ops[state.op].inputs.includes(edge.value) && edge.to === at);
@@ -246,17 +256,10 @@ function moveTo(scale, left, top, smooth) {
   graph.world.style.transform = `translate(${left}px, ${top}px) scale(${graph.scale})`;
 }
 
-// the room between the tools above and the legend below
-function room() {
-  const { clientWidth: w, clientHeight: h } = graph.view;
-  const wide = w > 500;
-  return { w, h: h - (wide ? 38 : 0), top: wide ? 6 : 0 };
-}
-
 function fit() {
-  const { w, h, top } = room();
+  const { clientWidth: w, clientHeight: h } = graph.view;
   const scale = Math.min(1.25, w / graph.width, h / graph.height);
-  moveTo(scale, (w - graph.width * scale) / 2, top + (h - graph.height * scale) / 2, true);
+  moveTo(scale, (w - graph.width * scale) / 2, (h - graph.height * scale) / 2, true);
 }
 
 function zoom(factor, x = graph.view.clientWidth / 2, y = graph.view.clientHeight / 2, smooth = true) {
@@ -269,8 +272,8 @@ function zoom(factor, x = graph.view.clientWidth / 2, y = graph.view.clientHeigh
 function centre(i, smooth = true) {
   const found = i === null ? null : graph.nodes.get(opNode(i));
   if (!found) return fit();
-  const { w, h } = room();
-  if (Math.min(w / graph.width, h / graph.height) >= 0.8) return fit();
+  const { clientWidth: w, clientHeight: h } = graph.view;
+  if (Math.min(w / graph.width, h / graph.height) >= 0.75) return fit();
   const scale = Math.min(1, Math.max(graph.scale, 0.8));
   // no emptiness beside the graph where the graph could be
   const within = (offset, room, size) => (size < room ? (room - size) / 2 : Math.min(0, Math.max(room - size, offset)));

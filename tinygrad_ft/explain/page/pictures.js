@@ -48,7 +48,8 @@ function drawTiles(picture, label, { width = 300, only = null, marks = [], large
   const tiles = only !== null ? [only] : picture.image === "colour" ? [0] : [...Array(picture.tiles).keys()];
   const gap = tiles.length > 1 ? 2 : 0;
   const aspect = picture.width / picture.height;
-  let columns = Math.max(1, Math.min(tiles.length, Math.ceil(Math.sqrt((tiles.length * 2.2) / aspect))));
+  let columns = tiles.length <= 4 ? tiles.length : Math.max(1, Math.min(tiles.length, Math.ceil(Math.sqrt((tiles.length * 2.2) / aspect))));
+  columns = Math.ceil(tiles.length / Math.ceil(tiles.length / columns));
   const ratio = Math.min(3, Math.max(2, Math.ceil(devicePixelRatio || 1)));
   const room = (width - (columns - 1) * gap) / columns / picture.width;
   const size = Math.max(1 / ratio, Math.min(largest, room * picture.width > 170 && tiles.length > 1 ? 170 / picture.width : room));

@@ -118,7 +118,7 @@ function spoken() {
 // with "follow", the modules around the current op are opened while it is there
 function followIn() {
   const step = DATA.steps[player.at];
-  const wanted = player.follow && step.op !== null ? prefixes(DATA.ops[step.op].group).map(groupKey) : [];
+  const wanted = player.follow && step.op !== null ? prefixes(boxOf(DATA.ops[step.op].group)).map(groupKey) : [];
   const keep = new Set(wanted);
   let changed = false;
   player.opened = player.opened.filter((key) => {
@@ -254,9 +254,9 @@ function begin() {
   byId("closer").onclick = () => zoom(1.3);
   byId("farther").onclick = () => zoom(1 / 1.3);
   byId("open-all").onclick = () => { graph.closed.clear(); player.opened = []; redraw(); };
-  byId("close-all").onclick = () => { DATA.groups.forEach((g) => graph.closed.add(groupKey(g.path))); player.opened = []; followOff(); redraw(); };
+  byId("close-all").onclick = () => { boxes.forEach((g) => graph.closed.add(groupKey(g.path))); player.opened = []; followOff(); redraw(); };
   byId("follow").onchange = (event) => { player.follow = event.target.checked; show(player.at, true); };
-  byId("modules").hidden = DATA.groups.length === 0;
+  byId("modules").hidden = boxes.length === 0;
   addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.target.closest("input, [role=tab], summary")) return;
