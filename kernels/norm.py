@@ -61,6 +61,8 @@ Array = NDArray[Any]
 
 WIDTH = 256
 """Least number of positions in a row: an inner loop of 16 to 64 vectors."""
+SUM_WIDTH = 64
+"""The same for sums, which are kept in registers: few channels are then read in order."""
 BLOCK = 8192
 """Values in a block of rows: at least 8 rows and at most 64."""
 ONE_THREAD = 1 << 14
@@ -73,10 +75,10 @@ ONE_THREAD = 1 << 14
 class _Rows:
     """How m rows of C channels become rows of `width` positions, and over how many threads."""
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], least: int = WIDTH) -> None:
         self.channels = shape[1]
         self.count = shape[0] * math.prod(shape[2:])
-        self.wide = -(-WIDTH // self.channels)
+        self.wide = -(-least // self.channels)
         self.width = self.wide * self.channels
         self.rows, self.left = divmod(self.count, self.wide)
         self.rest = self.left * self.channels
@@ -156,7 +158,7 @@ def batch_norm_statistics(
     both = len(given) == 2
     direct = both and all(v.flags.c_contiguous for v in given.values())
     if x.size and _is_float32(x, *given.values()):
-        rows = _Rows(x.shape)
+        rows = _Rows(x.shape, SUM_WIDTH)
         partials = rows.partials(2)
         launch(
             statistics,
@@ -200,16 +202,15 @@ def batch_norm_apply(
     mean, var, _ = statistics
     _check("batch_norm_apply", x, weight=weight, bias=bias, mean=mean, var=var)
     if x.size and _is_float32(x, weight, bias, mean, var):
-        vectors = _prepared(x, weight, bias, statistics, eps)
+        vectors = _prepared(_Rows(x.shape), weight, bias, statistics, eps)
     else:
         scale = weight / np.sqrt(var + var.dtype.type(eps))
         vectors = np.stack([mean, scale, np.asarray(bias, scale.dtype)])
     return _normalized("batch_norm_apply", x, vectors, residual, relu, keep_mask)
 
 
-def _prepared(x: Array, weight: Array, bias: Array, of: Statistics, eps: float) -> Array:
+def _prepared(rows: _Rows, weight: Array, bias: Array, of: Statistics, eps: float) -> Array:
     """centre, scale and shift at each position, and room for two more vectors."""
-    rows = _Rows(x.shape)
     vectors = rows.vectors(5)
     vectors_of = [np.ascontiguousarray(v) for v in (weight, bias, *of)]
     launch(prepare, (*vectors_of, vectors, rows.channels, rows.wide), (eps,), tasks=1)
@@ -299,24 +300,25 @@ def batch_norm_backward(
     out = empty(last.shape, np.float32)
     grad_weight, grad_bias = (np.zeros(x.shape[1], out.dtype) for _ in range(2))
     masked = empty(last.shape, np.float32) if kept is not None else None
-    rows = _Rows(x.shape)
     if relu is not None:
         bias, cut_off = relu
     else:
         bias, cut_off = np.zeros_like(mean), np.zeros(mean.shape)
-    vectors = _prepared(x, weight, bias, Statistics(mean, var, cut_off), eps)
-    partials = rows.partials(3)
+    of = Statistics(mean, var, cut_off)
+    sums, rows = _Rows(x.shape, SUM_WIDTH), _Rows(x.shape)
+    partials = sums.partials(3)
     counts = 2 if kept is not None else int(relu is not None)
     launch(
         gradient_sums,
         (
-            *(grad, last, vectors, partials, rows.scratch()),
-            *(rows.width, rows.rows, rows.rest, rows.block),
+            *(grad, last, _prepared(sums, weight, bias, of, eps), partials, sums.scratch()),
+            *(sums.width, sums.rows, sums.rest, sums.block),
             *(counts, 0 if kept is None else kept),
         ),
-        tasks=rows.tasks,
+        tasks=sums.tasks,
     )
-    cut = (rows.channels, rows.wide, rows.count, rows.tasks)
+    vectors = _prepared(rows, weight, bias, of, eps)
+    cut = (sums.channels, sums.wide, sums.count, sums.tasks, rows.wide)
     weight, var = np.ascontiguousarray(weight), np.ascontiguousarray(var)
     launch(
         merge_gradient_sums,

@@ -321,8 +321,8 @@ def merge_gradient_sums(ints, floats, task, tasks):
     """grad_weight and grad_bias, and what `gradient` needs at each position."""
     partials, weight, var = float64_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
     grad_weight, grad_bias, vectors = float32_at(ints[3]), float32_at(ints[4]), float32_at(ints[5])
-    channels, wide, m, pieces = ints[6], ints[7], ints[8], ints[9]
-    width = wide * channels
+    channels, wide, m, pieces, wide_later = ints[6], ints[7], ints[8], ints[9], ints[10]
+    width, width_later = wide * channels, wide_later * channels
     for c in range(channels):
         grads, products, deviations = 0.0, 0.0, 0.0
         for piece in range(pieces):
@@ -338,10 +338,10 @@ def merge_gradient_sums(ints, floats, task, tasks):
         grad_bias[c] = np.float32(grads)
         scale = weight[c] * inverse_std
         slope = scale * inverse_std * of_weight / m
-        for k in range(wide):
-            place = 3 * width + k * channels + c
+        for k in range(wide_later):
+            place = 3 * width_later + k * channels + c
             vectors[place] = np.float32(slope)
-            vectors[width + place] = np.float32(cut_off * slope - scale * grads / m)
+            vectors[width_later + place] = np.float32(cut_off * slope - scale * grads / m)
 
 
 @kernel()
