@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import sklearn.metrics as reference
@@ -11,6 +13,8 @@ from tinygrad_ft.data import ArrayDataset
 from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.tensor import Tensor
 from tinygrad_ft.train import Evaluation, predict_scores
+from tinygrad_ft.train.assessment import assess
+from tinygrad_ft.train.bootstrap import bootstrap
 from tinygrad_ft.train.metrics import measure
 
 
@@ -30,6 +34,10 @@ def test_metrics_are_scikit_learns(seed):
         np.testing.assert_allclose(
             getattr(found, name), score(labels, predicted, average=None, zero_division=0)
         )
+        for average in ("macro", "weighted"):
+            expected = score(labels, predicted, average=average, zero_division=0)
+            assert getattr(found, f"{average}_{name}") == pytest.approx(expected)
+    assert found.weighted_recall == pytest.approx(found.accuracy)
 
 
 def test_metrics_by_hand():
@@ -44,6 +52,45 @@ def test_metrics_by_hand():
     assert found.confusion.tolist() == [[2, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
     with pytest.raises(ValueError, match="no image to measure"):
         measure(np.zeros(0, np.int64), np.zeros(0, np.int64), 3)
+
+
+@pytest.mark.parametrize("classes", [2, 5, 6, 40])
+def test_top_five(classes):
+    rng = np.random.default_rng(classes)
+    scores = rng.normal(size=(200, classes)).astype(np.float32)
+    labels = rng.integers(0, classes - 1, 200)  # the last class has no image
+    found = Evaluation(scores, labels).top5()
+    if classes <= 5:
+        assert found is None
+        return
+    best = np.argsort(-scores, axis=1)[:, :5]
+    assert found == pytest.approx(np.mean([y in row for y, row in zip(labels, best, strict=True)]))
+
+
+def test_a_temperature_changes_sureness_and_nothing_else():
+    rng = np.random.default_rng(0)
+    found = Evaluation(rng.normal(0, 3, (20, 4)).astype(np.float32), rng.integers(0, 4, 20))
+    warm = found.at(2.5)
+    halved = Evaluation(found.scores / 2.5, found.labels)
+    np.testing.assert_allclose(warm.probabilities, halved.probabilities, rtol=1e-5)
+    assert warm.loss == pytest.approx(halved.loss, rel=1e-5)
+    assert np.array_equal(warm.predicted, found.predicted)
+    assert warm.probabilities.max() < found.probabilities.max()
+    assert np.array_equal(warm.at(1.0).probabilities, found.probabilities)
+
+
+def test_all_numbers_together():
+    rng = np.random.default_rng(1)
+    found = Evaluation(rng.normal(size=(50, 7)).astype(np.float32), rng.integers(0, 7, 50))
+    numbers = assess(found).as_dict([str(i) for i in range(7)])
+    assert json.loads(json.dumps(numbers)) == numbers, "plain values"
+    m = found.metrics()
+    assert numbers["accuracy"] == m.accuracy == numbers["right"] / 50
+    assert numbers["intervals_95"]["macro_f1"] == [
+        getattr(bootstrap(m.confusion).macro_f1, end) for end in ("low", "high")
+    ]
+    assert numbers["ece"] == found.reliability().ece
+    assert numbers["top5_accuracy"] == found.top5()
 
 
 def test_loss_and_probabilities():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,20 @@ def test_a_model_file_round_trip(tmp_path):
     assert found == card == read_card(tmp_path / "m.safetensors")
     assert same(arrays(loaded), arrays(model))
     assert not loaded.training
+
+
+def test_a_card_keeps_its_temperature(tmp_path):
+    path, card = tmp_path / "m.safetensors", make_card(colours())
+    assert card.temperature is None
+    save_model(path, make_model(), replace(card, temperature=1.37))
+    assert read_card(path) == replace(card, temperature=1.37)
+    tensors, metadata = load_checkpoint(path)
+    good = json.loads(metadata[KEY])
+    for value in (0, -1, "warm", [1], True, float("inf"), float("nan")):
+        text = json.dumps({**good, "temperature": value})
+        save_checkpoint(path, tensors, {KEY: text})
+        with pytest.raises(WeightsError, match=r"m\.safetensors: its description"):
+            read_card(path)
 
 
 def test_bare_weights(tmp_path):

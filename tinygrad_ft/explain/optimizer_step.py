@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,4 +64,5 @@ def _formula(optimizer: Optimizer) -> str:
     """The indented block of the docstring."""
     lines = inspect.cleandoc(type(optimizer).__doc__ or "").split("\n")
     block = [line for line in lines if line.startswith("    ")]
-    return textwrap.dedent("\n".join(block))
+    # the remarks stand far to the right of the formulas; a phone has no such width
+    return re.sub(r"(?<=\S) {3,}", "   ", textwrap.dedent("\n".join(block)))

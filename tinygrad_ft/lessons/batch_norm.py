@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case
+from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, finite_differences, shapes
 
 TEMPLATE = '''\
 """Lesson 7: batch norm of x (N, C): y = gamma * (x - mean) / sqrt(var + eps) + beta."""
@@ -29,8 +29,7 @@ def _with_dx(dx: str) -> str:
 
 
 ANSWER = _with_dx(
-    "g = grad * gamma\n"
-    "dx = (g - g.mean(axis=0) - xhat * (g * xhat).mean(axis=0)) / std"
+    "g = grad * gamma\ndx = (g - g.mean(axis=0) - xhat * (g * xhat).mean(axis=0)) / std"
 )
 
 MISTAKES = (
@@ -86,8 +85,8 @@ def cases() -> list[Case]:
     for n, c, eps in ((4, 4, 1e-5), (5, 3, 1e-5), (6, 2, 0.5)):
         grad, x = rng.standard_normal((n, c)), rng.standard_normal((n, c)) * 2 + 1
         gamma, beta = rng.random(c) + 0.5, np.zeros(c)
-        by_differences = case(loss, (grad, x, gamma, eps, beta), [1, 2, 4])
-        found.append(Case((grad, x, gamma, eps), by_differences.expected))
+        expected = finite_differences(loss, (grad, x, gamma, eps, beta), [1, 2, 4])
+        found.append(Case((grad, x, gamma, eps), expected, f"{shapes(x=x)}, eps {eps}"))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case
+from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, finite_differences
 
 TEMPLATE = '''\
 """Lesson 4: an array was broadcast; bring its gradient back to its own shape."""
@@ -25,8 +25,7 @@ return grad.sum(axis=stretched, keepdims=True)"""
 
 MISTAKES = (
     Mistake(
-        "new = grad.ndim - len(shape)\n"
-        "return grad.sum(axis=tuple(range(new)))",
+        "new = grad.ndim - len(shape)\nreturn grad.sum(axis=tuple(range(new)))",
         "the axes that broadcasting put in front are summed; the ones of length 1 that it "
         "stretched are still to be",
     ),
@@ -70,14 +69,18 @@ SHAPES = (
 )
 
 
+def loss(x: np.ndarray, grad: np.ndarray) -> float:
+    """sum of grad * copies, whose gradient with respect to the copies is grad."""
+    return float((np.broadcast_to(x, grad.shape) * grad).sum())
+
+
 def cases() -> list[Case]:
     rng = np.random.default_rng(4)
     found = []
     for large, small in SHAPES:
         x, grad = rng.standard_normal(small), rng.standard_normal(large)
-        # the loss whose gradient with respect to the copies is grad
-        of_x = case(lambda x, grad: float((np.broadcast_to(x, grad.shape) * grad).sum()), (x, grad), [0])
-        found.append(Case((grad, small), of_x.expected))
+        expected = finite_differences(loss, (x, grad), [0])
+        found.append(Case((grad, small), expected, f"{small} broadcast to {large}"))
     return found
 
 

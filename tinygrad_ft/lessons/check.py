@@ -41,16 +41,17 @@ def check(lesson: Lesson, path: Path) -> Verdict:
             largest = max(
                 _refuse(lesson, result, case) for result, case in zip(outcomes, cases, strict=True)
             )
+            text = (
+                f"all {len(cases)} cases agree with {lesson.proof}; the largest difference is "
+                f"{largest:.1g}"
+            )
             if lesson.further is not None:
-                sentence(path, lambda: lesson.further(solution))  # type: ignore[misc]
+                lesson.further(solution)
+            if lesson.report is not None:
+                report = lesson.report
+                text += "\n" + sentence(path, lambda: report(solution))
         except Problem as problem:
             return Verdict(False, str(problem), _hint(lesson, outcomes, cases))
-        text = (
-            f"all {len(cases)} cases agree with {lesson.proof}, the largest difference is "
-            f"{largest:.1g}"
-        )
-        if lesson.report is not None:
-            text += "\n" + sentence(path, lambda: lesson.report(solution))  # type: ignore[misc]
         return Verdict(True, text)
 
 
@@ -67,9 +68,12 @@ def outcome(lesson: Lesson, path: Path, solution: Any, case: Case) -> Outcome:
 
 
 def _refuse(lesson: Lesson, result: Outcome, case: Case) -> float:
-    if isinstance(result, Problem):
-        raise result
-    return compare.refuse_wrong(result, case.expected, lesson.results, lesson.proof)
+    try:
+        if isinstance(result, Problem):
+            raise result
+        return compare.refuse_wrong(result, case.expected, lesson.results, lesson.proof)
+    except Problem as problem:
+        raise Problem(f"{problem}\n    (case: {case.about})") from None
 
 
 def _refuse_changes(lesson: Lesson, now: Sequence[Any], before: Sequence[Any]) -> None:
@@ -82,18 +86,35 @@ def _refuse_changes(lesson: Lesson, now: Sequence[Any], before: Sequence[Any]) -
 
 
 def _hint(lesson: Lesson, outcomes: Sequence[Outcome], cases: Sequence[Case]) -> str | None:
-    """That of the known mistake which gives the same results, or a general one."""
-    for mistake in lesson.mistakes:
-        made = answer_outcomes(lesson, mistake.answer, cases)
-        if all(_alike(mine, theirs) for mine, theirs in zip(outcomes, made, strict=True)):
+    """That of the known mistake which gives the same results, or else a general one."""
+    made = [(m, answer_outcomes(lesson, m.answer, cases)) for m in lesson.mistakes]
+    for mistake, theirs in made:
+        if all(_alike(a, b) for a, b in zip(outcomes, theirs, strict=True)):
             return mistake.hint
+    for i, name in enumerate(lesson.results):
+        wrong = [_wrong(result, i, case) for result, case in zip(outcomes, cases, strict=True)]
+        if not any(wrong):
+            continue
+        for mistake, theirs in made:
+            pairs = zip(outcomes, theirs, wrong, strict=True)
+            if all(_alike(_only(a, i), _only(b, i)) for a, b, w in pairs if w):
+                return f"{name}: {mistake.hint}" if len(lesson.results) > 1 else mistake.hint
     for result, case in zip(outcomes, cases, strict=True):
-        if isinstance(result, Problem):
-            return None
-        hint = compare.general_hint(result, case.expected)
+        hint = None if isinstance(result, Problem) else compare.general_hint(result, case.expected)
         if hint is not None:
             return hint
     return None
+
+
+def _wrong(result: Outcome, i: int, case: Case) -> bool:
+    """Whether result `i` was computed and is not right."""
+    if isinstance(result, Problem):
+        return False
+    return not compare.agree(result[i], case.expected[i])
+
+
+def _only(result: Outcome, i: int) -> Outcome:
+    return result if isinstance(result, Problem) else (result[i],)
 
 
 def _alike(mine: Outcome, theirs: Outcome) -> bool:

@@ -66,9 +66,7 @@ def refuse_wrong(
     return largest
 
 
-def _worst(
-    mine: np.ndarray, truth: np.ndarray, name: str, wrong: np.ndarray, proof: str
-) -> str:
+def _worst(mine: np.ndarray, truth: np.ndarray, name: str, wrong: np.ndarray, proof: str) -> str:
     difference = np.abs(mine - truth)
     element = tuple(int(i) for i in np.unravel_index(np.argmax(difference), mine.shape))
     more = "too large" if mine[element] > truth[element] else "too small"
@@ -86,6 +84,11 @@ def _place(name: str, element: tuple[int, ...]) -> str:
     return f"{name}[{', '.join(map(str, element))}]" if element else name
 
 
+def agree(mine: np.ndarray, truth: np.ndarray) -> bool:
+    """Whether a result is right."""
+    return mine.shape == truth.shape and np.allclose(mine, truth, RELATIVE, ABSOLUTE)
+
+
 def general_hint(given: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> str | None:
     """What can be said of a wrong result without knowing the lesson."""
     for mine, truth in zip(given, right, strict=True):
@@ -93,13 +96,13 @@ def general_hint(given: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> st
             if mine.ndim == 2 and mine.T.shape == truth.shape:
                 return "rows and columns are swapped: is it the transpose of what it should be?"
             return "a gradient has the shape of what it is the gradient of"
-        if np.allclose(mine, truth, RELATIVE, ABSOLUTE):
+        if agree(mine, truth):
             continue
         if not mine.any():
             return "it is all zeros: was the result written at all?"
-        if np.allclose(mine, -truth, RELATIVE, ABSOLUTE):
+        if agree(mine, -truth):
             return "the sign is wrong, everything else is right"
-        if mine.ndim == 2 and mine.shape[0] == mine.shape[1] and np.allclose(mine.T, truth):
+        if mine.ndim == 2 and agree(mine.T, truth):
             return "rows and columns are swapped: it is the transpose of what it should be"
         nonzero = np.abs(truth) > ABSOLUTE
         ratios = mine[nonzero] / truth[nonzero]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case
+from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case, shapes
 
 TEMPLATE = '''\
 """Lesson 6: y[i, j] = sum over p, q of w[p, q] * x[i + p, j + q], and its way back."""
@@ -76,7 +76,7 @@ def cases() -> list[Case]:
     for (height, width), (kh, kw) in (((5, 5), (3, 3)), ((4, 6), (2, 3)), ((3, 3), (1, 1))):
         x, w = rng.standard_normal((height, width)), rng.standard_normal((kh, kw))
         grad = rng.standard_normal((height - kh + 1, width - kw + 1))
-        found.append(case(loss, (grad, x, w), [1, 2]))
+        found.append(case(loss, (grad, x, w), [1, 2], shapes(x=x, w=w)))
     return found
 
 

@@ -50,7 +50,7 @@ MISTAKES = (
 
 
 def cases() -> list[Case]:
-    return [case(lambda x: math.sin(x * x), (x,), [0]) for x in (0.7, -1.3, 2.0)]
+    return [case(lambda x: math.sin(x * x), (x,), [0], f"x = {x}") for x in (0.7, -1.3, 2.0)]
 
 
 LESSON = Lesson(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case
+from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case, shapes
 
 TEMPLATE = '''\
 """Lesson 9: with a frozen backbone only the head learns: softmax and cross-entropy, by hand."""
@@ -92,7 +92,9 @@ def cases() -> list[Case]:
     for n, d, classes, scale in ((3, 3, 3, 1.0), (4, 2, 3, 1.0), (2, 3, 4, 400.0)):
         features, W = rng.standard_normal((n, d)), rng.standard_normal((classes, d)) * scale
         labels = rng.integers(0, classes, n)
-        found.append(case(loss, (features, W, rng.standard_normal(classes), labels), [1, 2]))
+        about = shapes(features=features, W=W) + ", large logits" * (scale > 1)
+        arguments = (features, W, rng.standard_normal(classes), labels)
+        found.append(case(loss, arguments, [1, 2], about))
     return found
 
 

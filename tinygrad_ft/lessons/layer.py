@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case
+from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case, shapes
 
 TEMPLATE = '''\
 """Lesson 3: one layer, z = W x + b, a = sigmoid(z), L = sum (a - t)^2 / 2, by hand."""
@@ -66,12 +66,11 @@ def loss(W: np.ndarray, x: np.ndarray, b: np.ndarray, t: np.ndarray) -> float:
 
 def cases() -> list[Case]:
     rng = np.random.default_rng(3)
-    shapes = [(2, 2), (3, 2), (1, 4)]
     found = []
-    for out, inputs in shapes:
+    for out, inputs in ((2, 2), (3, 2), (1, 4)):
         W, x = rng.standard_normal((out, inputs)), rng.standard_normal(inputs)
         b, t = rng.standard_normal(out), rng.random(out)
-        found.append(case(loss, (W, x, b, t), [0, 2, 1]))
+        found.append(case(loss, (W, x, b, t), [0, 2, 1], shapes(W=W, x=x)))
     return found
 
 

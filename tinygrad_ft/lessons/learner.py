@@ -99,7 +99,7 @@ def _described(path: Path, error: BaseException) -> str:
     line = _line(path, error, message)
     place = f"{path.name}, line {line}" if line else path.name
     if isinstance(error, NotImplementedError):
-        return f"{place}: still to be written: {message}" if message else f"{place}: to be written"
+        return f"{place}: {message or 'still to be written'}"
     if isinstance(error, SystemExit):
         what = f"the program ends itself here (exit {message or 0}); leave that out"
     elif isinstance(error, RecursionError):

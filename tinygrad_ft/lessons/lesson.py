@@ -25,10 +25,11 @@ STEP = 1e-6
 
 
 class Case(NamedTuple):
-    """Arguments for the learner's code, and the results that it should give."""
+    """Arguments for the learner's code, the results that it should give, and how it is called."""
 
     arguments: tuple[Any, ...]
     expected: tuple[np.ndarray, ...]
+    about: str
 
 
 class Mistake(NamedTuple):
@@ -80,8 +81,7 @@ class Lesson:
     @property
     def starter(self) -> str:
         """The file to start from."""
-        missing = f'raise NotImplementedError("{self.name}: your code goes here")'
-        return self.fill(f"# your code instead of this line\n{missing}")
+        return self.fill('raise NotImplementedError("your code goes here, instead of this line")')
 
     def fill(self, code: str) -> str:
         """The program with `code` in its hole."""
@@ -113,10 +113,15 @@ def finite_differences(
 
 
 def case(
-    loss: Callable[..., float], arguments: Sequence[Any], wanted: Sequence[int]
+    loss: Callable[..., float], arguments: Sequence[Any], wanted: Sequence[int], about: str
 ) -> Case:
     """The case whose right results are the finite differences of `loss`."""
-    return Case(tuple(arguments), finite_differences(loss, arguments, wanted))
+    return Case(tuple(arguments), finite_differences(loss, arguments, wanted), about)
+
+
+def shapes(**arrays: np.ndarray) -> str:
+    """`x (2, 3), w (3,)`, to call a case by."""
+    return ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
 
 
 def as_array(value: Any) -> np.ndarray:

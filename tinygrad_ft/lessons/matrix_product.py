@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_ft.autograd import grad
 from tinygrad_ft.gradcheck import GradcheckError, gradcheck
 from tinygrad_ft.lessons.learner import Problem
-from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case
+from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case, shapes
 from tinygrad_ft.tensor import Tensor
 
 TEMPLATE = '''\
@@ -80,7 +80,7 @@ def further(solution: Any) -> None:
         gradcheck(solution.apply, (a, b), order=2)
     except (GradcheckError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise Problem(f"the gradients are right, but the gradients of those are not: {reason}") from None
+        raise Problem(f"the gradients are right, their own gradients are not: {reason}") from None
 
 
 def loss(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:
@@ -91,8 +91,8 @@ def cases() -> list[Case]:
     rng = np.random.default_rng(5)
     found = []
     for m, k, n in ((2, 2, 2), (2, 3, 4), (3, 1, 2)):
-        shapes = ((m, k), (k, n), (m, n))
-        found.append(case(loss, [rng.standard_normal(shape) for shape in shapes], [0, 1]))
+        a, b, weights = (rng.standard_normal(s) for s in ((m, k), (k, n), (m, n)))
+        found.append(case(loss, (a, b, weights), [0, 1], shapes(a=a, b=b)))
     return found
 
 

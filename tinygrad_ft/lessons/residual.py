@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case
+from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake, case, shapes
 
 TEMPLATE = '''\
 """Lesson 8: a residual block, y = x + W2 relu(W1 x), and its way back."""
@@ -73,7 +73,7 @@ def cases() -> list[Case]:
     for n, hidden in ((3, 3), (3, 5), (4, 2)):
         x, grad = rng.standard_normal(n), rng.standard_normal(n)
         W1, W2 = rng.standard_normal((hidden, n)), rng.standard_normal((n, hidden))
-        found.append(case(loss, (grad, x, W1, W2), [1, 2, 3]))
+        found.append(case(loss, (grad, x, W1, W2), [1, 2, 3], shapes(x=x, W1=W1, W2=W2)))
     return found
 
 

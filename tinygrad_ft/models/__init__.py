@@ -9,6 +9,8 @@ from tinygrad_ft.models.cifar_resnet import (
     resnet56,
 )
 from tinygrad_ft.models.classifier import ImageClassifier
+from tinygrad_ft.models.onnx_classifier import OnnxClassifier
+from tinygrad_ft.models.onnx_graph import graph_of
 from tinygrad_ft.models.registry import ModelInfo, create_model, list_models, model_info
 from tinygrad_ft.models.resnet import ResNet, resnet18, resnet34, resnet50
 
@@ -16,8 +18,10 @@ __all__ = [
     "CifarResNet",
     "ImageClassifier",
     "ModelInfo",
+    "OnnxClassifier",
     "ResNet",
     "create_model",
+    "graph_of",
     "list_models",
     "model_info",
     "resnet8",

@@ -9,8 +9,6 @@ layer{1..3}.{i}.conv{1,2}/bn{1,2}, linear`.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from tinygrad_ft import nn
 from tinygrad_ft.models.classifier import ImageClassifier, init_weights
 from tinygrad_ft.models.registry import register
@@ -47,8 +45,8 @@ class CifarResNet(ImageClassifier):
     """See the head of this file. `zero_init_last` starts every block as the identity (its last
     batch norm has weight 0; Goyal et al. 2017)."""
 
-    classifier_name: ClassVar[str] = "linear"
-    stage_names: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3")
+    classifier_name: str = "linear"
+    stage_names: tuple[str, ...] = ("layer1", "layer2", "layer3")
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ replaced."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 from tinygrad_ft import nn
 from tinygrad_ft.nn import functional as F
@@ -22,10 +22,10 @@ class ImageClassifier(nn.Module):
     """
 
     #: attribute that holds the last layer
-    classifier_name: ClassVar[str]
+    classifier_name: str
     #: attributes that make up the stem, and the stages after it
-    stem_names: ClassVar[tuple[str, ...]] = ("conv1", "bn1")
-    stage_names: ClassVar[tuple[str, ...]]
+    stem_names: tuple[str, ...] = ("conv1", "bn1")
+    stage_names: tuple[str, ...]
 
     #: channels that reach the classifier
     num_features: int

@@ -53,7 +53,6 @@ class _Program:
     """The nodes of one section; modules with weights live in `owner` under the nodes' names."""
 
     def __init__(self, owner: nn.Module, nodes: Sequence[Node]) -> None:
-        self._owner = owner
         self._steps: list[tuple[Node, dict[str, Any]]] = []
         self._last_use = [0] * (len(nodes) + 1)
         for number, node in enumerate(nodes, start=1):
@@ -70,7 +69,7 @@ class _Program:
             for i in inputs:
                 self._last_use[i] = number
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def run(self, owner: nn.Module, x: Tensor) -> Tensor:
         values: dict[int, Tensor] = {0: x}
         for number, (node, options) in enumerate(self._steps, start=1):
             inputs = [values[i] for i in node["inputs"]]
@@ -78,7 +77,7 @@ class _Program:
                 if self._last_use[i] == number:
                     values.pop(i, None)
             if node["op"] in _LAYERS:
-                x = self._owner.get_submodule(node["name"])(*inputs)
+                x = owner.get_submodule(node["name"])(*inputs)
             else:
                 x = _FUNCTIONS[node["op"]](*inputs, **options)
             values[number] = x
@@ -93,7 +92,7 @@ class _Stage(nn.Module):
         self._program = _Program(self, nodes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._program(x)
+        return self._program.run(self, x)
 
 
 class OnnxClassifier(ImageClassifier):
@@ -132,13 +131,13 @@ class OnnxClassifier(ImageClassifier):
         self.reset_classifier(num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        x = self._stem(x)
+        x = self._stem.run(self, x)
         for name in self.stage_names:
             x = self.get_submodule(name)(x)
         return x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self._pool(x)
+        x = self._pool.run(self, x)
         if pre_logits:
             return x
         logits: Tensor = self.get_classifier()(x)

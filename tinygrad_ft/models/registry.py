@@ -27,11 +27,15 @@ class ModelInfo(NamedTuple):
 
 _infos: dict[str, ModelInfo] = {}
 _factories: dict[str, Callable[..., ImageClassifier]] = {}
+_unlisted: set[str] = set()
 
 
-def register(input_size: tuple[int, int, int]) -> Callable[[Callable[P, C]], Callable[P, C]]:
+def register(
+    input_size: tuple[int, int, int], listed: bool = True
+) -> Callable[[Callable[P, C]], Callable[P, C]]:
     """Decorator of a function that builds a model: lists it under the function's name and notes in
-    `model.config` how the model was built."""
+    `model.config` how the model was built. One that is not `listed` is no architecture to choose:
+    only `create_model(**model.config)` builds it."""
 
     def add(factory: Callable[P, C]) -> Callable[P, C]:
         name, signature = factory.__name__, inspect.signature(factory)
@@ -44,6 +48,8 @@ def register(input_size: tuple[int, int, int]) -> Callable[[Callable[P, C]], Cal
             model.config = {"name": name, **bound.arguments}
             return model
 
+        if not listed:
+            _unlisted.add(name)
         _infos[name] = ModelInfo(
             name=name,
             summary=(factory.__doc__ or "").strip(),
@@ -57,16 +63,16 @@ def register(input_size: tuple[int, int, int]) -> Callable[[Callable[P, C]], Cal
 
 
 def list_models() -> list[str]:
-    """The names `create_model` knows, smallest first within a family."""
-    return list(_factories)
+    """The names to choose from for `create_model`, smallest first within a family."""
+    return [name for name in _factories if name not in _unlisted]
 
 
 def model_info(name: str) -> ModelInfo:
     """Summary, default input size and options of a model. Raises ValueError for an unknown name."""
     if name not in _infos:
-        close = difflib.get_close_matches(name, _infos, n=1)
+        close = difflib.get_close_matches(name, list_models(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise ValueError(f"unknown model {name!r}: {hint}Known models: {', '.join(_infos)}")
+        raise ValueError(f"unknown model {name!r}: {hint}Known models: {', '.join(list_models())}")
     return _infos[name]
 
 

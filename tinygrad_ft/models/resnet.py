@@ -80,8 +80,8 @@ class ResNet(ImageClassifier):
     every block as its shortcut (its last batch norm has weight 0; Goyal et al. 2017).
     """
 
-    classifier_name: ClassVar[str] = "fc"
-    stage_names: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3", "layer4")
+    classifier_name: str = "fc"
+    stage_names: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")
 
     def __init__(
         self,

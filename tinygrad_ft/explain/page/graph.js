@@ -52,7 +52,7 @@ function leafNode(v) {
 }
 
 // within its module's box the last part of a name says enough
-const leafName = (v) => (v.group.length ? v.name.split(".").at(-1) : v.name);
+const leafName = (v) => (v.group.length && /[a-z]/i.test(v.name) ? v.name.split(".").at(-1) : v.name);
 
 function textWidth(text, size) {
   return text.length * size * 0.6;
@@ -239,7 +239,7 @@ function light(state) {
     const back = edge.to === "end" ? state.backward.size > 0 : state.gradients.has(edge.value) && v.uses.some((i) => state.backward.has(i) && opNode(i) === edge.to);
     edge.line.classList.toggle("done", v.maker === null ? v.uses.some((i) => state.forward.has(i)) : state.forward.has(v.maker));
     edge.line.classList.toggle("back", back);
-    const part = state.op !== null && (DATA.ops[state.op].inputs.includes(edge.value) && edge.to === at);
+    const part = state.op !== null && edge.to === at && state.moving.has(edge.value);
     edge.line.classList.toggle("now", part);
     edge.line.querySelector(".line").setAttribute("marker-end", back ? "" : part ? "url(#to-now)" : "url(#to)");
     edge.line.querySelector(".line").setAttribute("marker-start", back ? "url(#back)" : "");

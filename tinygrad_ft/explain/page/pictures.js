@@ -100,8 +100,8 @@ function tint(cell) {
 }
 
 // a table of numbers, tinted by sign and size; `look(flat)` may add a class and a click to a cell
-function numberTable(data, shape, label, look = () => ({})) {
-  const columns = shape.length === 0 ? 1 : shape.length === 1 ? Math.min(shape[0], 8) : shape.at(-1);
+function numberTable(data, shape, label, look = () => ({}), digits = 4) {
+  const columns = shape.length === 0 ? 1 : shape.length === 1 ? Math.min(shape[0], 6) : shape.at(-1);
   const largest = Math.max(...data.map((x) => Math.abs(value(x))).filter(Number.isFinite), 0) || 1;
   const body = element("tbody");
   for (let start = 0; start < data.length; start += columns) {
@@ -115,11 +115,11 @@ function numberTable(data, shape, label, look = () => ({})) {
         title: `[${placeOf(start + k, shape).join(", ")}] = ${x}`,
       });
       if (extra.action) {
-        cell.append(button(short(x), extra.action, {
+        cell.append(button(short(x, digits), extra.action, {
           class: "cell", "aria-label": `${extra.label ?? ""} ${placeOf(start + k, shape).join(", ")}: ${short(x)}`,
         }));
       } else {
-        cell.append(short(x));
+        cell.append(short(x, digits));
       }
       tint(cell);
       row.append(cell);

@@ -12,10 +12,12 @@ function stateAt(at) {
     if (s.phase === "forward") state.forward.add(s.op);
     if (s.phase === "backward") {
       state.backward.add(s.op);
-      s.outgoing.forEach((o) => { if (o.value !== undefined && o.part === o.of) state.gradients.add(o.value); });
       s.outgoing.forEach((o) => { if (o.value !== undefined) state.gradients.add(o.value); });
     }
   });
+  const now = DATA.steps[at];
+  // the values that go into the op now, or whose gradients come out of it
+  state.moving = new Set(now.phase === "forward" ? DATA.ops[now.op].inputs : now.phase === "backward" ? now.outgoing.map((o) => o.value) : []);
   return state;
 }
 
@@ -76,7 +78,7 @@ function optimizerPanel(step) {
     const cells = gradient ? [["before", u.before], ["gradient", u.gradient], ["after", u.after]] : [["stays", u.before]];
     return element("details", { class: "update", open: step.updates.length <= 4 },
       element("summary", {}, element("code", {}, u.name), ` ${shapeText(before.shape)} · ${facts}`, exampleOf(before, gradient, after)),
-      element("div", { class: "cards" }, cells.map(([role, index]) => card(role, "", index, role === "gradient" ? "gradient" : "parameter"))));
+      element("div", { class: "cards three" }, cells.map(([role, index]) => card(role, "", index, role === "gradient" ? "gradient" : "parameter"))));
   });
   return [step.formula ? element("pre", {}, step.formula) : null, element("p", { class: "soft params" }, step.options.join(", ")), ...rows];
 }

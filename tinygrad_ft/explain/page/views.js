@@ -18,13 +18,17 @@ function products(table, names) {
   const shape = [table.rows, table.a.length / table.rows];
   const product = table.a.map((x, i) => value(x) * value(table.b[i]));
   const small = table.a.length <= 25;
-  const draw = (data, label) => (small ? numberTable(data.map((x) => x), shape, label)
+  const draw = (data, label) => (small ? numberTable(data, shape, label, () => ({}), 3)
     : drawTiles(pictureOf(data, shape), label, { width: 110 }));
   return element("div", { class: "equation" },
     captioned(draw(table.a, names[0]), names[0]), element("span", { class: "sign" }, "⊙"),
     captioned(draw(table.b, names[1]), names[1]), element("span", { class: "sign" }, "="),
-    captioned(draw(product, "products"), "products"), element("span", { class: "sign" }, "∑"),
-    element("span", { class: "sum", "data-value": table.sum }, short(table.sum)));
+    captioned(draw(product, "products"), "products"), summed(table.sum));
+}
+
+function summed(x) {
+  return element("span", { class: "total" }, element("span", { class: "sign" }, "∑ "),
+    element("span", { class: "sum", "data-value": x }, short(x)));
 }
 
 // numbers of the page itself as a picture
@@ -81,8 +85,7 @@ function convBackView(view) {
     parts.push(element("div", { class: "equation" },
       captioned(drawTiles(g, "grad_y", { width: 110 }), `grad_y, channel ${w.place[0]}`), element("span", { class: "sign" }, "⊙"),
       captioned(drawTiles(x, "x", { width: 110 }), `x, channel ${w.channel}, shifted`), element("span", { class: "sign" }, "="),
-      captioned(drawTiles(product, "products", { width: 110 }), "products"), element("span", { class: "sign" }, "∑"),
-      element("span", { class: "sum", "data-value": w.first }, short(w.first))));
+      captioned(drawTiles(product, "products", { width: 110 }), "products"), summed(w.first)));
     parts.push(element("p", { class: "sumline" }, `grad_w[${place}] = `, w.images > 1 ? `${short(w.first)}${rest}= ` : "",
       element("strong", { "data-value": w.value }, short(w.value, 6))));
   }
@@ -114,7 +117,7 @@ function wholeProduct(p) {
   const holder = element("div");
   const show = (i, j) => {
     const inner = a.shape[1], columns = out.shape[1];
-    const table = (m, name, look) => captioned(numberTable(m.numbers, m.shape, name, look), name.replace("^T", "ᵀ"));
+    const table = (m, name, look) => captioned(numberTable(m.numbers, m.shape, name, look, 3), name.replace("^T", "ᵀ"));
     const row = a.numbers.slice(i * inner, (i + 1) * inner);
     const column = [...Array(inner).keys()].map((k) => b.numbers[k * columns + j]);
     const focused = holder.contains(document.activeElement);
