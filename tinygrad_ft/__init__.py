@@ -47,6 +47,7 @@ from tinygrad_ft.creation import (
     zeros,
     zeros_like,
 )
+from tinygrad_ft.explain import explain
 from tinygrad_ft.io import load_weights
 from tinygrad_ft.ops import (
     abs,
@@ -269,6 +270,7 @@ __all__ = [
     "erf",
     "exp",
     "exp2",
+    "explain",
     "expm1",
     "eye",
     "flatten",

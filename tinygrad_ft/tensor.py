@@ -211,6 +211,10 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
             notes += ", requires_grad=True"
         return f"tensor({body}{notes})"
 
+    def __format__(self, format_spec: str) -> str:
+        """As a number if it has no dimensions: f"{loss:.3f}"."""
+        return super().__format__(format_spec) if self.ndim else format(self.item(), format_spec)
+
     # ---- to and from NumPy -----------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray:

@@ -65,6 +65,9 @@ class ElementwiseMethods:
     __mul__, __floordiv__, __mod__ = mul, floor_divide, remainder
     __pow__, __neg__, __abs__ = pow, neg, abs
 
+    def __pos__(self) -> Tensor:
+        return self
+
     def __radd__(self, other: TensorLike) -> Tensor:
         return ops.add(other, self)
 
@@ -291,6 +294,13 @@ class ElementwiseMethods:
 
     def __xor__(self, other: Any) -> Any:
         return ops.bitwise_xor(self, other) if ops.comparable(other) else NotImplemented
+
+    # the logic of bits does not mind the order
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __contains__(self, element: TensorLike) -> Bool:
+        """Whether any element is equal to it."""
+        return bool(ops.any(ops.eq(self, element)))
 
     def __invert__(self) -> Tensor:
         return ops.invert(self)

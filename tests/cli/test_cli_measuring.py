@@ -162,11 +162,14 @@ def test_an_archive_of_other_size_and_colour_is_made_to_fit(tool, tmp_path):
     said = tool("evaluate", weights, idx)
     assert said.code == 0, said
     assert "of 20 right" in said.out
+    assert "the images of 28x28 are made 8x8 and colour" in said.out
     said = tool("finetune", idx, "--weights", weights, "--epochs", "1", "--out", tmp_path / "f")
     assert said.code == 0, said
+    assert "the images of 28x28 are made 8x8 and colour" in said.out
     assert read_card(tmp_path / "f" / "best.safetensors").preprocessing.channels == 3
     said = tool("pretrain", idx, *SMALL, "--epochs", "1", "--out", tmp_path / "p")
     assert said.code == 0
+    assert "are made" not in said.out
     own = read_card(tmp_path / "p" / "best.safetensors").preprocessing
     assert (own.size, own.channels) == (28, 1), "pretraining takes images as they are"
 

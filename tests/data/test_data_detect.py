@@ -15,9 +15,11 @@ from tinygrad_ft.data import (
     DataError,
     ImageFolder,
     MNISTFamily,
+    Subset,
     dataset_splits,
     open_dataset,
 )
+from tinygrad_ft.data.fitted import fitting
 
 PNG = encoded(picture(0))
 SPLITS: dict[str, bytes | None] = {
@@ -117,6 +119,10 @@ def test_grey_archives_become_coloured_when_asked(tmp_path: Path) -> None:
     colour = open_dataset(tmp_path, mode="RGB", size=9)
     assert colour[0][0].shape == (9, 9, 3)
     assert np.ptp(colour[0][0], axis=2).max() == 0
+    height, width = grey[0][0].shape[:2]
+    words = f"the images of {width}x{height} are made 9x9 and colour"
+    assert fitting(colour) == fitting(Subset(colour, [0])) == words
+    assert fitting(grey) is None
 
 
 def test_labels_are_translated_by_name(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_ft.cli.options import architecture_options
+from tinygrad_ft.io import is_onnx, load_onnx
 from tinygrad_ft.models import model_info
 from tinygrad_ft.train import ModelCard, Preprocessing, SettingsError
 from tinygrad_ft.train.model_file import read_card
@@ -14,9 +15,10 @@ OPTIONS = ("model", "width", "small_input", "size", "preprocess", "mean", "std")
 
 
 def describe_weights(path: str, options: dict[str, Any]) -> ModelCard:
-    """The card of the file; for bare weights one made of --model, --preprocess and the rest.
+    """The card of the file; for bare weights one made of --model, --preprocess and the rest, for
+    an ONNX file of others one made of its network and --preprocess.
 
-    SettingsError if options contradict the file's card, or if there is neither.
+    SettingsError if options contradict the file, or if there is neither.
     """
     card = read_card(path)
     given = [name for name in OPTIONS if options[name]]
@@ -28,6 +30,8 @@ def describe_weights(path: str, options: dict[str, Any]) -> ModelCard:
                 f"{card.preprocessing.size} pixels: leave out {names}"
             )
         return card
+    if is_onnx(path):
+        return _describe_onnx(path, options)
     if options["model"] is None:
         raise SettingsError(
             f"{path} holds bare weights: say what they are with --model and with --preprocess (or "
@@ -39,6 +43,31 @@ def describe_weights(path: str, options: dict[str, Any]) -> ModelCard:
     )
     natural = 32 if options["small_input"] else model_info(options["model"]).input_size[1]
     return ModelCard(architecture, (), _preprocessing(path, options, options["size"] or natural))
+
+
+def _describe_onnx(path: str, options: dict[str, Any]) -> ModelCard:
+    """The card, still without classes, of an ONNX file that has none itself."""
+    given = [name for name in ("model", "width", "small_input") if options[name]]
+    if given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise SettingsError(f"{path} says itself which network it is: leave out {names}")
+    network = load_onnx(path)
+    channels, height, width = network.graph["input"]
+    if height != width:
+        raise SettingsError(f"{path} is for images of {width}x{height}: only square ones are read")
+    size = options["size"] or height
+    if size is None:
+        raise SettingsError(f"{path} does not say how large images are: give --size")
+    if height not in (None, size):
+        raise SettingsError(f"{path} is for images of {height} pixels: leave out --size {size}")
+    preprocessing = _preprocessing(path, options, size)
+    if preprocessing.channels != channels:
+        raise SettingsError(
+            f"{path} is for images of {channels} channels: give {channels} numbers in --mean and "
+            "--std"
+        )
+    architecture = {"name": "onnx", "graph": network.graph, "num_classes": network.num_classes}
+    return ModelCard(architecture, (), preprocessing)
 
 
 def _preprocessing(path: str, options: dict[str, Any], size: int) -> Preprocessing:

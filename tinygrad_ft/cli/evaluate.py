@@ -16,6 +16,7 @@ from tinygrad_ft.cli.options import threads_option, weights_options
 from tinygrad_ft.cli.temperature import chosen_temperature, temperature_option
 from tinygrad_ft.cli.training import command_line
 from tinygrad_ft.data import DataError, Dataset, dataset_splits, open_dataset
+from tinygrad_ft.data.fitted import fitting
 from tinygrad_ft.io import atomic_write, fingerprint_state, short
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train import ModelCard, load_model, predict_scores
@@ -77,6 +78,8 @@ def command(
         )
     if bad := getattr(dataset, "bad_files", ()):
         reporter.line(f"left out {len(bad)} bad images, the first: {bad[0][1]}")
+    if note := fitting(dataset):
+        reporter.line(note)
     card.preprocessing.check_fits(dataset, f"the images of {data}")
     if not card.classes:
         architecture = {**card.architecture, "num_classes": len(dataset.classes)}
@@ -133,7 +136,7 @@ def _table(found: Assessment) -> Table:
         span = "" if interval is None else f"{100 * interval.low:.1f} – {interval.high:.1%}"
         table.add_row(name, f"{value:.2%}", span)
 
-    table = Table("measure", "", "95%")
+    table = Table("measure", "value", "95%")
     row("accuracy", m.accuracy, ranges.accuracy)
     if found.top5 is not None:
         row("top-5 accuracy", found.top5)

@@ -104,7 +104,7 @@ def _check(lesson: Lesson, path: Path, timeout: float) -> int:
     if printed.strip():
         click.echo("your program printed:")
         for line in printed.rstrip().splitlines()[:20]:
-            click.echo(f"  | {line}")
+            click.echo(f"  | {line[:100]}")
     if not verdict.right:
         click.echo(f"not yet: {verdict.text}")
         if verdict.hint:

@@ -23,7 +23,9 @@ COMMANDS = {
     "search": "Try fine-tuning settings, and keep the best.",
     "evaluate": "Measure a trained network on labelled images.",
     "predict": "Classify image files.",
+    "export": "Write a trained network as ONNX or safetensors.",
     "lesson": "Learn how it works: ten lessons that check themselves.",
+    "explain": "See backprop happen: step through a real computation, or print it.",
     "info": "Versions, processor, threads and kernel cache.",
     "warmup": "Compile every kernel now, once.",
 }

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tinygrad_ft.cli.stop import stop_on_signals
+from tinygrad_ft.data.fitted import fitting
 from tinygrad_ft.io import RunFolder, WriteError, check_run_folder
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train import Interrupted, ModelCard, Settings, SettingsError
@@ -54,6 +55,8 @@ def open_data(
     if bad := splits.bad_files():
         reporter.line(f"left out {len(bad)} bad images, the first: {bad[0][1]}")
     reporter.line(f"{path}: {splits.describe()}")
+    if note := fitting(splits.train):
+        reporter.line(note)
     if settings.patience is not None and splits.val is None:
         raise SettingsError("--patience needs validation images: leave out --val-fraction 0")
     return splits

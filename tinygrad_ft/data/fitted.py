@@ -10,8 +10,23 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tinygrad_ft.data.datasets import ArrayDataset, check_indices
+from tinygrad_ft.data.datasets import ArrayDataset, Subset, check_indices
 from tinygrad_ft.data.decode import Mode, centre_square, to_pixels
+
+
+def fitting(dataset: object) -> str | None:
+    """What is done to the images of `dataset`, or of what it is a part of; None for nothing."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    if not isinstance(dataset, FittedImages):
+        return None
+    height, width, channels = dataset.dataset.images.shape[1:]
+    side = dataset.size
+    to = [] if side in (None, height) and height == width else [f"{side}x{side}"]
+    colours: dict[int, Mode] = {1: "L", 3: "RGB"}
+    if colours[channels] != dataset.mode:
+        to.append("colour" if dataset.mode == "RGB" else "grey")
+    return f"the images of {width}x{height} are made {' and '.join(to)}" if to else None
 
 
 class FittedImages:

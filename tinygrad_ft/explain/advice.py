@@ -89,7 +89,7 @@ def _saturated(op: Op) -> list[Note]:
 def gradient_flow(graph: Graph, backward: Backward) -> list[tuple[Value, float, float]]:
     """Along the depth: each parameter of two or more dimensions with the root mean square of its
     gradient and of itself."""
-    flow = []
+    flow: list[tuple[Value, float, float]] = []
     for op in graph.ops:
         for value in op.inputs:
             if value is None or value.kind != "parameter" or value.array is None:
@@ -131,11 +131,15 @@ def _without_gradient(graph: Graph, backward: Backward, names: Names) -> list[No
     in_graph = {id(v.tensor): v for v in graph.values if v.tensor is not None and v.maker is None}
     reasons: dict[str, list[str]] = {"frozen": [], "detached": [], "unused": []}
     about: dict[str, int] = {}
-    listed = {id(t): name for name, t in names.parameters}
+    # a module that has nothing to do with this loss is not spoken of
+    concerned = [
+        pair for own in names.parameters if any(id(t) in in_graph for _, t in own) for pair in own
+    ]
+    listed = {id(t): name for name, t in concerned}
     listed |= {
         key: v.name for key, v in in_graph.items() if v.kind in ("parameter", "frozen") and v.name
     }
-    tensors = {id(t): t for _, t in names.parameters}
+    tensors = {id(t): t for _, t in concerned}
     for key, name in listed.items():
         value = in_graph.get(key)
         if value is not None and value.number in backward.gradients:

@@ -37,8 +37,11 @@ def layer() -> Run:
     z = W @ x + b
     a = tg.sigmoid(z)
     loss = ((a - t) ** 2).sum() / 2
-    return Run(loss, {"x": x, "W": W, "b": b, "t": t, "z": z, "a": a, "loss": loss},
-               optim.SGD([W, b], lr=0.5))
+    return Run(
+        loss,
+        {"x": x, "W": W, "b": b, "t": t, "z": z, "a": a, "loss": loss},
+        optim.SGD([W, b], lr=0.5),
+    )
 
 
 def shared() -> Run:

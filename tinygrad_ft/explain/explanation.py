@@ -22,7 +22,8 @@ FEW = 40
 
 @dataclass
 class Explanation:
-    """`checks` holds finite differences by a value's number; `unchecked` says why there are none."""
+    """`checks` holds finite differences by a value's number; `unchecked` says why some are not
+    there."""
 
     title: str
     text: str
@@ -89,14 +90,18 @@ def _checks(graph: Graph, backward: Backward) -> tuple[dict[int, list[Check]], s
         replay = Replay(graph)
     except ValueError as error:
         return {}, f"No finite differences: {error}."
-    count = 3 if len(backward.gradients) <= FEW else 1
+    candidates = [v for v in graph.values if v.number in backward.gradients and v is not graph.loss]
+    count = 3 if len(candidates) <= FEW else 1
+    chosen = replay.affordable(candidates, count)
     checks = {}
-    for value in graph.values:
-        gradient = backward.gradients.get(value.number)
-        if gradient is None or value is graph.loss:
-            continue
+    for value in chosen:
+        gradient = backward.gradients[value.number]
         checks[value.number] = [
-            replay.check(value, e, float(gradient[e]))
-            for e in chosen_elements(gradient, count)
+            replay.check(value, e, float(gradient[e])) for e in chosen_elements(gradient, count)
         ]
-    return checks, ""
+    if len(chosen) == len(candidates):
+        return checks, ""
+    return checks, (
+        f"Finite differences were made for {len(chosen)} of {len(candidates)} values: each runs "
+        "the network again, and for all of them that would take long."
+    )

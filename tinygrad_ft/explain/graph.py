@@ -153,53 +153,77 @@ def _plain_name(kind: str, array: np.ndarray) -> str:
 
 def _from_recording(loss: Tensor, recorded: Recording, names: Names) -> Graph:
     builder = _Builder(names)
-    detached_from = {}
-    for call in recorded.calls:
-        for out in call.outputs:
-            detached_from.setdefault(id(out._version), out)
+    origins = _Origins(recorded)
+    for number, call in enumerate(_calls_before(loss, recorded, origins)):
+        inputs: list[Value | None] = []
+        for tensor, array in zip(call.inputs, call.arrays, strict=True):
+            if tensor is None or array is None:
+                inputs.append(None)
+                continue
+            known = id(tensor) in builder.values
+            value = builder.leaf(tensor, array)
+            source = None if known else origins.of(tensor)
+            if source is not None and id(source) in builder.values:
+                cut = builder.values[id(source)]
+                value.maker, value.detached, value.kind = cut.maker, True, "result"
+                if not value.named:
+                    value.name = f"detached {cut.name}"
+            inputs.append(value)
+        group = names.path_of(call.place, builder.groups)
+        op = Op(number, call.node, inputs, [], group, call)
+        for i, (out, result) in enumerate(zip(call.outputs, call.results, strict=True)):
+            made = _result(builder, id(out), op, i, result.shape, result.dtype, out)
+            made.array = result
+            op.outputs.append(made)
+        builder.add(op)
+    last = builder.values[id(loss)]
+    last.name = names.of(loss) or "loss"
+    return builder.graph(last, complete=True)
 
-    def origin(tensor: Tensor) -> Tensor | None:
-        """For a detached tensor, the result it was cut off from."""
-        found = detached_from.get(id(tensor._version))
-        same = found is not None and found._version is tensor._version
-        return found if same and not recorded.knows(tensor) else None
 
+class _Origins:
+    """For a tensor that was detached: the result that it was cut off from.
+
+    It has the memory of that result, and shares its version counter.
+    """
+
+    def __init__(self, recorded: Recording) -> None:
+        self.recorded = recorded
+        self.results: dict[int, list[Tensor]] = {}
+        leaves: set[int] = set()
+        for call in recorded.calls:
+            leaves |= {
+                id(t._version) for t in call.inputs if t is not None and not recorded.knows(t)
+            } - self.results.keys()
+            for out in call.outputs:
+                # a view of a leaf has the leaf's memory: nothing was cut
+                if id(out._version) not in leaves:
+                    self.results.setdefault(id(out._version), []).append(out)
+
+    def of(self, tensor: Tensor) -> Tensor | None:
+        if self.recorded.knows(tensor):
+            return None
+        results = self.results.get(id(tensor._version), [])
+        same = [r for r in results if r.shape == tensor.shape]
+        found = same or results
+        return found[-1] if found else None
+
+
+def _calls_before(loss: Tensor, recorded: Recording, origins: _Origins) -> list[Call]:
+    """The calls that lead to the loss, in the order they ran, also before a detach()."""
     wanted: set[int] = set()
     queue = [loss]
     while queue:
         tensor = queue.pop()
         call = recorded.makers.get(id(tensor))
         if call is None:
-            source = origin(tensor)
+            source = origins.of(tensor)
             if source is not None:
                 queue.append(source)
         elif id(call) not in wanted:
             wanted.add(id(call))
-            queue.extend(t for t in call.inputs if t is not None)
-
-    for number, call in enumerate([c for c in recorded.calls if id(c) in wanted]):
-        inputs: list[Value | None] = []
-        for tensor, array in zip(call.inputs, call.arrays, strict=True):
-            if tensor is None or array is None:
-                inputs.append(None)
-                continue
-            if id(tensor) in builder.values:
-                inputs.append(builder.values[id(tensor)])
-                continue
-            value = builder.leaf(tensor, array)
-            source = origin(tensor)
-            if source is not None and id(source) in builder.values:
-                cut = builder.values[id(source)]
-                value.maker, value.detached, value.kind = cut.maker, True, "result"
-                value.name = value.name or f"{cut.name} detached"
-            inputs.append(value)
-        group = names.path_of(call.place, builder.groups)
-        op = Op(number, call.node, inputs, [], group, call)
-        for i, (tensor, array) in enumerate(zip(call.outputs, call.results, strict=True)):
-            op.outputs.append(_result(builder, id(tensor), op, i, array.shape, array.dtype, tensor))
-            op.outputs[-1].array = array
-        builder.add(op)
-    return builder.graph(builder.values[id(loss)], complete=True)
+            queue += [t for t in call.inputs if t is not None]
+    return [call for call in recorded.calls if id(call) in wanted]
 
 
 def _result(
@@ -254,6 +278,6 @@ def _from_nodes(loss: Tensor, names: Names) -> Graph:
         builder.add(op)
     assert loss._node is not None
     last = builder.values[loss._node, loss._index]
-    last.array, last.name = loss._data, names.of(loss) or last.name
+    last.array, last.name = loss._data, names.of(loss) or "loss"
     complete = complete and all(v.array is not None for v in builder.values.values())
     return builder.graph(last, complete)

@@ -18,7 +18,8 @@ class Names:
         self._tensors: dict[int, tuple[str, Tensor]] = {}
         self._modules: dict[int, str] = {}
         self._owned: set[int] = set()
-        self.parameters: list[tuple[str, Tensor]] = []
+        #: of each outermost module, its parameters by name
+        self.parameters: list[list[tuple[str, Tensor]]] = []
         for name, value in variables.items():
             if name.startswith("_"):
                 continue
@@ -42,11 +43,13 @@ class Names:
                 label = f"{label} {taken[label]}"
             self._modules[id(root)] = label
             prefix = f"{label}." if len(owners) > 1 else ""
+            own: list[tuple[str, Tensor]] = []
+            self.parameters.append(own)
             for name, tensor in [*root.named_parameters(), *root.named_buffers()]:
                 self._tensors[id(tensor)] = (prefix + name, tensor)
                 self._owned.add(id(tensor))
                 if isinstance(tensor, Parameter):
-                    self.parameters.append((prefix + name, tensor))
+                    own.append((prefix + name, tensor))
 
     def of(self, tensor: Tensor) -> str | None:
         found = self._tensors.get(id(tensor))

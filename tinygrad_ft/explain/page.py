@@ -58,7 +58,9 @@ def _embedded(data: dict[str, Any]) -> str:
 
 def document(explanation: Explanation) -> dict[str, Any]:
     """What the page shows. Arrays are positions in `arrays`, ops and values numbers in theirs."""
-    return _Document(explanation).data()
+    # infinities and NaN are shown, not warned of
+    with np.errstate(all="ignore"):
+        return _Document(explanation).data()
 
 
 class _Document:
@@ -178,7 +180,6 @@ class _Document:
 
     def optimizer_step(self, step: OptimizerStep) -> dict[str, Any]:
         numbers = {id(v.tensor): v.number for v in self.graph.values if v.tensor is not None}
-        names = {id(t): name for name, t in self.e.names.parameters}
         return {
             "phase": "optimizer",
             "op": None,
@@ -191,11 +192,11 @@ class _Document:
             "updates": [
                 {
                     "value": numbers.get(id(u.tensor)),
-                    "name": self.e.names.of(u.tensor) or names.get(id(u.tensor), "parameter"),
+                    "name": self.e.names.of(u.tensor) or "parameter",
                     "before": self.arrays.add(u.before),
                     "gradient": self.arrays.add(u.gradient),
                     "after": self.arrays.add(u.after),
-                    "moved": float(f"{np.linalg.norm((u.after - u.before).astype(float)):.4g}"),
+                    "moved": number(float(np.linalg.norm((u.after - u.before).astype(float)))),
                 }
                 for u in step.updates
             ],

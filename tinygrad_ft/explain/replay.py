@@ -8,6 +8,7 @@ masks are arguments, so they are the same ones), from a value whose element e is
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from tinygrad_ft.observe import Observer, observing
 from tinygrad_ft.tensor import Tensor
 
 EPS = 1e-6
+#: so many multiplications are spent on all checks of a page (some seconds), and so many parameters
+#: along the depth come first
+WORK, SPREAD = 1_500_000_000, 6
 #: one-sided slopes that differ by more than this share are no rounding
 CORNER = 1e-2
 Element = tuple[int, ...]
@@ -81,6 +85,29 @@ class Replay:
         corner = abs(right - left) > CORNER * max(abs(right), abs(left), CORNER)
         return Check(element, backprop, (above - below) / (2 * eps), corner)
 
+    def affordable(self, values: list[Value], count: int) -> list[Value]:
+        """Those of `values` of which `count` elements can be checked within WORK: a few along the
+        depth, parameters first, then the ones nearest to the loss."""
+        costs = {v.number: 2 * count * self._work_after(v) for v in values}
+        spread = [v for v in values if v.kind == "parameter" and len(v.shape) > 1] or values
+        spread = spread[:: -(-len(spread) // SPREAD)]
+        chosen: list[Value] = []
+        left = WORK
+        for value in [*spread, *sorted(values, key=lambda v: costs[v.number])]:
+            if value not in chosen and costs[value.number] <= left:
+                chosen.append(value)
+                left -= costs[value.number]
+        return chosen
+
+    def _work_after(self, value: Value) -> int:
+        """Multiplications, roughly, to run again what depends on a value."""
+        changed, work = {value.number}, 0
+        for op in self.graph.ops:
+            if op is not value.maker and any(v and v.number in changed for v in op.inputs):
+                changed |= {v.number for v in op.outputs}
+                work += _work(op)
+        return work
+
     def _moved(self, value: Value, element: Element, step: float) -> float:
         array = self.base[value.number].copy(order="K")
         array[element] += step
@@ -91,6 +118,17 @@ class Replay:
                 changed |= self._run(op, ChainMap(changed, self.base))
         loss = changed.get(self.graph.loss.number, self.base[self.graph.loss.number])
         return float(loss.item())
+
+
+def _work(op: Op) -> int:
+    """Multiplications, roughly: one an element, or one an element and term of its sum."""
+    size = math.prod(op.outputs[0].shape)
+    second = op.inputs[1] if len(op.inputs) > 1 else None
+    if second is not None and op.name == "Conv2d":
+        return size * math.prod(second.shape[1:])
+    if second is not None and op.name == "MatMul":
+        return size * second.shape[-2]
+    return size
 
 
 def _double(array: np.ndarray) -> np.ndarray:
@@ -123,5 +161,7 @@ def chosen_elements(gradient: np.ndarray, count: int) -> list[Element]:
     if gradient.size <= count:
         order, count = np.sort(order), gradient.size
     ranks = [gradient.size * k // (2 * count - 1) for k in range(count)]
-    picked = dict.fromkeys(int(order[r if gradient.size > count else k]) for k, r in enumerate(ranks))
+    picked = dict.fromkeys(
+        int(order[r if gradient.size > count else k]) for k, r in enumerate(ranks)
+    )
     return [tuple(int(k) for k in np.unravel_index(flat, gradient.shape)) for flat in picked]

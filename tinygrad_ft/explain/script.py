@@ -38,9 +38,7 @@ class _ScriptRecording(Recording):
         self.calls_seen += 1
         loss = tensors if isinstance(tensors, Tensor) else tensors[0]
         if self.calls_seen == self.step:
-            self.found = explanation_of(
-                loss, self, title=self.title, variables=caller_variables()
-            )
+            self.found = explanation_of(loss, self, title=self.title, variables=caller_variables())
         self.forget()
 
     def begins_step(self, optimizer: Optimizer) -> None:

@@ -40,7 +40,7 @@ class Summaries:
 
 
 def number(value: Any) -> Any:
-    """For JSON: the shortest text that reads back as the same number; NaN and infinities as text."""
+    """For JSON: the shortest text that reads back as the same number; NaN, infinities as text."""
     if isinstance(value, np.floating):
         value = float(str(value)) if math.isfinite(value) else float(value)
     elif isinstance(value, np.generic):
@@ -140,6 +140,8 @@ def picture(array: np.ndarray, pixels: int = PICTURE, image: bool = False) -> di
 
 def _tiles(array: np.ndarray, image: bool) -> tuple[np.ndarray, str, bool]:
     """(tiles, height, width), what they are, and whether three of them are one colour image."""
+    if array.ndim == 4 and array.shape[2:] == (1, 1):
+        array = array[:, :, 0, 0]
     if array.ndim == 4 and image:
         count, channels = array.shape[:2]
         if channels == 3:

@@ -92,7 +92,8 @@ class Printer:
         for i, name in enumerate(op.input_names()):
             value, array = op.inputs[i], step.outgoing[i]
             if value is None or array is None:
-                self.line(f"   [dim]grad_{escape(name)}: none, {escape(reason_without_gradient(value))}[/]")
+                why = escape(reason_without_gradient(value))
+                self.line(f"   [dim]grad_{escape(name)}: none, {why}[/]")
                 continue
             self.value(f"grad_{name}", value, array)
             part, count = sum_so_far(value, op, i, self.e.backward)
@@ -107,9 +108,10 @@ class Printer:
             self.line(f"     added up: {escape(total)}")
         for check in self.e.checks.get(value.number, [])[:1]:
             place = f"{value.name}{list(check.element) if check.element else ''}"
+            apart = "a corner" if check.corner else f"apart {check.apart:.1e}"
             self.line(
                 f"     [dim]{escape(place)}: backprop {check.backprop:.8g}, finite difference "
-                f"{check.difference:.8g}, apart {check.apart:.1e}{', a corner' if check.corner else ''}[/]"
+                f"{check.difference:.8g}, {apart}[/]"
             )
 
     def optimizer(self) -> None:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from kernels.norm import Statistics
-
 from tinygrad_ft.explain.graph import Op, Value
 from tinygrad_ft.formulas import formulas_of
 from tinygrad_ft.function import Function
 from tinygrad_ft.mathml import to_mathml
 
 
-@cache
-def op_formulas(cls: type[Function]) -> tuple[dict[str, Any], ...]:
+def op_formulas(cls: type[Function]) -> list[dict[str, Any]]:
     """The formulas in an op's docstring, as text and MathML; empty for an op that states none."""
     try:
         formulas = formulas_of(cls)
-        return tuple(
+        return [
             {"text": str(f), "mathml": to_mathml(str(f)), "gradient": f.is_gradient}
             for f in formulas
-        )
+        ]
     except ValueError:
         # an op of the user's own need not keep to the language of formulas
-        return ()
+        return []
 
 
 def params_text(op: Op) -> str:
@@ -55,9 +52,10 @@ def reason_without_gradient(value: Value | None) -> str:
     if value is None:
         return "a constant that the graph did not keep"
     if value.detached:
-        return f"{value.name} was detached: the gradient stops here"
+        return f"{value.name}: detach() cut it off, the gradient stops here"
     if value.kind == "frozen":
         return f"{value.name} is frozen: it does not require a gradient"
     if value.kind == "data":
-        return f"{value.name} is data: it does not require a gradient"
+        what = "data" if value.named else "a constant"
+        return f"{value.name} is {what}: it does not require a gradient"
     return f"{value.name} was computed without recording: nothing before it requires a gradient"

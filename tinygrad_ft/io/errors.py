@@ -1,5 +1,11 @@
 """What can be wrong with a user's file or folder. Every message is one sentence that names it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class FileError(RuntimeError):
     """Base of every error of `tinygrad_ft.io`: a file or a folder is not what it should be."""
@@ -23,6 +29,19 @@ class WriteError(FileError):
 
 class BadContentError(Exception):
     """Internal to the readers: a sentence that still lacks the file's name in front."""
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while `path` is read into a WeightsError that names it."""
+    try:
+        yield
+    except BadContentError as problem:
+        raise WeightsError(f"{path} {problem}") from problem
+    except MemoryError as problem:
+        raise WeightsError(f"{path} does not fit into memory") from problem
+    except OSError as problem:
+        raise WeightsError(f"{path} cannot be read: {problem.strerror or problem}") from problem
 
 
 def shown(value: object, limit: int = 80) -> str:

@@ -80,7 +80,7 @@ def match_weights(
     Raises WeightsError, with names of both sides, when less matches.
     """
     shapes = {name: tuple(array.shape) for name, array in loaded.items()}
-    head, file_head = _find_head(expected), _find_head(shapes)
+    head, file_head = find_head(expected), find_head(shapes)
     matched: dict[str, str] = {}
     replaced: dict[str, tuple[Shape, Shape]] = {}
     mismatched: dict[str, tuple[Shape, Shape]] = {}
@@ -115,7 +115,7 @@ def match_weights(
     return report
 
 
-def _find_head(shapes: Mapping[str, Shape]) -> str | None:
+def find_head(shapes: Mapping[str, Shape]) -> str | None:
     """The name of the last layer, if exactly one layer with a matrix bears a name of HEADS."""
     heads = [name for name in HEADS if len(shapes.get(f"{name}.weight", ())) == 2]
     return heads[0] if len(heads) == 1 else None

@@ -154,6 +154,16 @@ class Layers:
 Operator = Callable[[Layers, Any, Attributes], None]
 
 
+def operator(table: dict[str, Operator], *names: str) -> Callable[[Operator], Operator]:
+    """Decorator: enters a function into `table` under the operators' names."""
+
+    def add(function: Operator) -> Operator:
+        table.update(dict.fromkeys(names, function))
+        return function
+
+    return add
+
+
 def refused(node: Any, why: str) -> BadContentError:
     """What to raise for an operator that is known but used in an unknown way."""
     return BadContentError(f"cannot be read: {described(node)} {why}")

@@ -131,8 +131,8 @@ def _external(tensor: Any, folder: Path, nbytes: int) -> bytes:
         )
     if length != nbytes or offset < 0 or offset + length > source.stat().st_size:
         raise BadContentError(
-            f"is damaged: {name} claims {length} bytes from {offset} on of {shown(location)}, which "
-            f"has {source.stat().st_size}, and its shape needs {nbytes}"
+            f"is damaged: {name} of {nbytes} bytes claims {length} from {offset} on of "
+            f"{shown(location)}, which has {source.stat().st_size}"
         )
     with open(source, "rb") as file:
         file.seek(offset)

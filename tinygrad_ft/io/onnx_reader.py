@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_ft.io.errors import BadContentError, shown
 from tinygrad_ft.io.onnx_constants import FOLDED, fold
 from tinygrad_ft.io.onnx_layers import Layers, Shape
-from tinygrad_ft.io.onnx_operators import find_operator, supported_operators
+from tinygrad_ft.io.onnx_operators import OPERATORS
 from tinygrad_ft.io.onnx_proto import (
     Attributes,
     described,
@@ -20,11 +20,13 @@ from tinygrad_ft.io.onnx_proto import (
     tensor_array,
 )
 from tinygrad_ft.io.onnx_sections import to_graph
+from tinygrad_ft.io.onnx_shapes import SHAPES
 
 MIN_OPSET = 7  # of 2017; older files broadcast in other ways
 _MAX_NODES = 20_000
 _MAX_EXTENT = 1 << 20
 _OWN_DOMAINS = ("", "ai.onnx")
+_SUPPORTED = {**OPERATORS, **SHAPES}
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,12 @@ def _read_node(net: Layers, node: Any, opset: int, folder: Path) -> None:
         else:
             net.set_constant(node.output[0], fold(node, inputs, opset))
     else:
-        operator = find_operator(node.op_type) if own else None
+        operator = _SUPPORTED.get(node.op_type) if own else None
         if operator is None:
             domain = "" if own else f" of {shown(node.domain, 40)}"
             raise BadContentError(
                 f"uses the operator {shown(node.op_type, 40)}{domain}, which is not supported; "
-                f"supported are {', '.join(supported_operators())}"
+                f"supported are {', '.join(sorted([*_SUPPORTED, 'Constant']))}"
             )
         operator(net, node, attributes)
 

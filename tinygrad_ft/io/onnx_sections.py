@@ -10,6 +10,7 @@ stages (`layer1.0.conv1`), so that weights come out under the names they went in
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,7 +72,9 @@ def to_graph(
     for title, numbers in (("", stem), *zip(names.stages, stages, strict=True)):
         for number in numbers:
             for kind, array in layers[number - 1].arrays.items():
-                path = [title, names.layers[number], kind] if title else [names.layers[number], kind]
+                path = (
+                    [title, names.layers[number], kind] if title else [names.layers[number], kind]
+                )
                 weights[".".join(path)] = array
     weights |= {f"{names.head}.{kind}": array for kind, array in head.arrays.items()}
     return graph, weights
@@ -108,7 +111,7 @@ def _cuts(layers: list[Layer]) -> list[int]:
 
 def _stages(layers: list[Layer], cuts: list[int]) -> tuple[list[int], list[list[int]]]:
     """The layers of the stem and those of each stage."""
-    pieces = [list(range(a + 1, b + 1)) for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [list(range(a + 1, b + 1)) for a, b in pairwise(cuts)]
     joined = [i for i, piece in enumerate(pieces) if len(piece) > 1]
     if joined:
         first = joined[0]
@@ -155,11 +158,11 @@ def _own_names(layers: list[Layer], stem: list[int], stages: list[list[int]]) ->
     if len(head) != 1 or head[0] not in HEADS:
         return None
     ordered = sorted(paths.values())
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in pairwise(ordered):
         if other[: len(one)] == one:  # two layers of one name, or one inside another
             return None
     taken = {head[0]} | {paths[number][0] for number in stem if number in paths}
-    titles = []
+    titles: list[str] = []
     for numbers in stages:
         inside = [paths[number] for number in numbers if number in paths]
         firsts = {path[0] for path in inside}

@@ -113,19 +113,19 @@ class _Writer:
         if op in ("MaxPool", "AveragePool"):
             attributes = {
                 "kernel_shape": node["kernel_size"], "strides": node["stride"],
-                "pads": 2 * node["padding"], "ceil_mode": int(node.get("ceil_mode", False)),
+                "pads": 2 * node["padding"], "ceil_mode": int(node["ceil_mode"]),
             }  # fmt: skip
             if op == "AveragePool":
                 attributes["count_include_pad"] = int(node["count_include_pad"])
             else:
-                attributes["dilations"] = node.get("dilation", [1, 1])
+                attributes["dilations"] = node["dilation"]
             return [], attributes
         if op == "Pad":
             w0, w1, h0, h1, c0, c1 = node["pad"]
             return [self._integers(f"{result}/pads", [0, c0, h0, w0, 0, c1, h1, w1])], {}
         if op == "Slice":
             starts, stops, steps = zip(*node["slices"], strict=True)
-            stops = [_INT64_MAX if stop is None else stop for stop in stops]
-            parts = {"starts": starts, "ends": stops, "axes": [1, 2, 3], "steps": steps}
+            ends = [_INT64_MAX if stop is None else stop for stop in stops]
+            parts = {"starts": starts, "ends": ends, "axes": [1, 2, 3], "steps": steps}
             return [self._integers(f"{result}/{k}", list(v)) for k, v in parts.items()], {}
         return [], {"axis": 1} if op in ("Concat", "Flatten") else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 from tinygrad_ft.anomaly import detect_anomaly
 from tinygrad_ft.lessons import compare
 from tinygrad_ft.lessons.learner import Problem, check_arguments, execute, load, sentence
-from tinygrad_ft.lessons.lesson import Case, Lesson
+from tinygrad_ft.lessons.lesson import Case, Lesson, Mistake
 
 Outcome = tuple[np.ndarray, ...] | Problem
 
@@ -73,6 +74,8 @@ def _refuse(lesson: Lesson, result: Outcome, case: Case) -> float:
             raise result
         return compare.refuse_wrong(result, case.expected, lesson.results, lesson.proof)
     except Problem as problem:
+        if problem.kind == NotImplementedError.__name__:
+            raise
         raise Problem(f"{problem}\n    (case: {case.about})") from None
 
 
@@ -87,7 +90,7 @@ def _refuse_changes(lesson: Lesson, now: Sequence[Any], before: Sequence[Any]) -
 
 def _hint(lesson: Lesson, outcomes: Sequence[Outcome], cases: Sequence[Case]) -> str | None:
     """That of the known mistake which gives the same results, or else a general one."""
-    made = [(m, answer_outcomes(lesson, m.answer, cases)) for m in lesson.mistakes]
+    made = mistaken_outcomes(lesson)
     for mistake, theirs in made:
         if all(_alike(a, b) for a, b in zip(outcomes, theirs, strict=True)):
             return mistake.hint
@@ -124,8 +127,14 @@ def _alike(mine: Outcome, theirs: Outcome) -> bool:
     return compare.same(mine, theirs)
 
 
-def answer_outcomes(lesson: Lesson, answer: str, cases: Sequence[Case]) -> list[Outcome]:
+@functools.lru_cache(maxsize=32)
+def mistaken_outcomes(lesson: Lesson) -> list[tuple[Mistake, list[Outcome]]]:
+    """What each known mistake gives for the lesson's cases."""
+    return [(mistake, _outcomes_of(lesson, mistake.answer)) for mistake in lesson.mistakes]
+
+
+def _outcomes_of(lesson: Lesson, answer: str) -> list[Outcome]:
     """The results with `answer` in the hole of the lesson's program."""
     path = Path(f"<{lesson.slug}>")
-    module = execute(path, lesson.fill(answer).encode())
-    return [outcome(lesson, path, getattr(module, lesson.name), case) for case in cases]
+    solution = getattr(execute(path, lesson.fill(answer).encode()), lesson.name)
+    return [outcome(lesson, path, solution, case) for case in lesson.cases()]

@@ -73,16 +73,19 @@ SIZES = ((8, 8, 8), (5, 3, 7), (1, 9, 1), (17, 13, 19))
 LARGE = 384
 
 
+_config: Any = numba.config
+
+
 def run(solution: Any, arguments: Sequence[Any]) -> np.ndarray:
     """The product by the learner's kernel; an index outside of an array raises."""
     a, b = arguments
     c = np.full((a.shape[0], b.shape[1]), 7, np.float32)
-    before = numba.config.BOUNDSCHECK
-    numba.config.BOUNDSCHECK = 1  # looked at when Numba compiles, which the first call does
+    before = _config.BOUNDSCHECK
+    _config.BOUNDSCHECK = 1  # looked at when Numba compiles, which the first call does
     try:
         solution(a, b, c)
     finally:
-        numba.config.BOUNDSCHECK = before
+        _config.BOUNDSCHECK = before
     return c
 
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: the longest part of an error message that is shown
-LONGEST = 600
+#: how many lines of an error message are shown: Numba's go on for pages
+LINES = 4
 
 
 class Problem(Exception):
@@ -38,7 +38,7 @@ def load(path: Path, name: str) -> Any:
         raise Problem(f"{path.name} does not define {name!r}{hint}")
     found = getattr(module, name)
     if not callable(found):
-        raise Problem(f"{path.name}: {name!r} is a {type(found).__name__}, not a function")
+        raise Problem(f"{path.name}: {name!r} is of type {type(found).__name__}, not a function")
     return found
 
 
@@ -73,8 +73,8 @@ def check_arguments(path: Path, function: Callable[..., Any], arguments: tuple[s
         line = getattr(getattr(plain, "__code__", None), "co_firstlineno", None)
         place = f"{path.name}, line {line}" if line else path.name
         raise Problem(
-            f"{place}: {plain.__name__}{signature} must take {len(arguments)} arguments: "
-            f"{', '.join(arguments)}"
+            f"{place}: it is written as {plain.__name__}{signature}, but will be called as "
+            f"{plain.__name__}({', '.join(arguments)})"
         ) from None
 
 
@@ -83,8 +83,6 @@ def sentence(path: Path, run: Callable[[], Any]) -> Any:
     try:
         return run()
     except Problem:
-        raise
-    except KeyboardInterrupt:
         raise
     except BaseException as error:
         raise Problem(_described(path, error), kind=type(error).__name__) from None
@@ -107,7 +105,10 @@ def _described(path: Path, error: BaseException) -> str:
     elif isinstance(error, EOFError):
         what = "the program waits for input, and nobody types any; leave input() out"
     else:
-        what = f"{type(error).__name__}: {message[:LONGEST]}" if message else type(error).__name__
+        shown = "\n    ".join([row for row in message.splitlines() if row.strip()][:LINES])
+        what = f"{type(error).__name__}: {shown}" if shown else type(error).__name__
+        if isinstance(error, IndexError) and line is None:
+            what += ", in compiled code, which does not tell the line"
     quoted = linecache.getline(str(path), line).strip() if line else ""
     return f"{place}: {what}" + (f"\n    {quoted}" if quoted else "")
 

@@ -62,7 +62,9 @@ def check_in_process(lesson: Lesson, path: Path, seconds: float) -> tuple[Verdic
         printed = kept.decode("utf-8", "replace")
         if verdict_file.exists():
             return Verdict(*json.loads(verdict_file.read_text(encoding="utf-8"))), printed
-        hung = hang_file.read_text(encoding="utf-8") if hang_file.exists() else ""
+        if not hang_file.exists():  # the first thing that it writes
+            raise RuntimeError(f"the process that checks an answer does not start:\n{printed}")
+        hung = hang_file.read_text(encoding="utf-8")
         return Verdict(False, _no_verdict(path, process.returncode, hung, seconds)), printed
 
 

@@ -32,7 +32,10 @@ def graph_of(model: ImageClassifier, size: int | None = None) -> dict[str, Any]:
     x = stem.conv_norm("", model, "conv1", "bn1", 0)
     x = stem.add("Relu", [x])
     if isinstance(model, ResNet) and not model.small_input:
-        stem.add("MaxPool", [x], kernel_size=[3, 3], stride=[2, 2], padding=[1, 1])
+        stem.add(
+            "MaxPool", [x], kernel_size=[3, 3], stride=[2, 2], padding=[1, 1], ceil_mode=False,
+            dilation=[1, 1],
+        )  # fmt: skip
     pool = _Nodes()
     pool.add("Flatten", [pool.add("GlobalAveragePool", [0])])
     return {

@@ -92,10 +92,10 @@ class Sequential(_Indexed):
         else:
             self.extend(modules)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         for module in self:
-            x = module(x)
-        return x
+            input = module(input)
+        return input
 
     @overload
     def __getitem__(self, index: int) -> Module: ...

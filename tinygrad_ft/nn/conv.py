@@ -137,13 +137,15 @@ class ForwardConvolution(Convolution):
         sizes = (kernel_size, stride, padding, dilation, 0)
         super().__init__(in_channels, out_channels, *sizes, groups, bias, padding_mode)
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
+    def forward(self, input: Tensor) -> Tensor:
+        self.check_input(input)
         convolve = F.conv1d if self.dims == 1 else F.conv2d
         padding: Any = self.padding
         if self.padding_mode != "zeros":
-            x, padding = F.pad(x, self.border(), self.padding_mode), 0
-        return convolve(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+            input, padding = F.pad(input, self.border(), self.padding_mode), 0
+        return convolve(
+            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
 
     def border(self) -> list[int]:
         """The padding as `nn.functional.pad` wants it: (left, right, top, bottom)."""
@@ -199,13 +201,13 @@ class TransposedConvolution(Convolution):
         sizes = (kernel_size, stride, padding, dilation, output_padding)
         super().__init__(in_channels, out_channels, *sizes, groups, bias, padding_mode)
 
-    def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        self.check_input(x)
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        self.check_input(input)
         convolve = F.conv_transpose1d if self.dims == 1 else F.conv_transpose2d
-        more = self.output_padding if output_size is None else self.missing(x, output_size)
+        more = self.output_padding if output_size is None else self.missing(input, output_size)
         assert not isinstance(self.padding, str)
         return convolve(
-            x,
+            input,
             self.weight,
             self.bias,
             self.stride,

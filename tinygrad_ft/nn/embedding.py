@@ -76,8 +76,8 @@ class Embedding(Module):
         layer.weight = Parameter(rows, requires_grad=not freeze)
         return layer
 
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.embedding(x, self.weight, self.padding_idx, self.max_norm, self.norm_type)
+    def forward(self, input: TensorLike) -> Tensor:
+        return F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type)
 
     def extra_repr(self) -> str:
         parts = [f"{self.num_embeddings}, {self.embedding_dim}"]

@@ -93,14 +93,14 @@ class BatchNorm(RunningNorm):
     `nn.freeze`), the running values are used and stay as they are.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in self.input_dims or x.shape[1] != self.num_features:
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim not in self.input_dims or input.shape[1] != self.num_features:
             wanted = " or ".join(self.input_dims.values()).replace("C", str(self.num_features))
-            raise ValueError(f"{self!r} got an input of shape {x.shape}: expected {wanted}")
+            raise ValueError(f"{self!r} got an input of shape {input.shape}: expected {wanted}")
         use_batch = self.running_mean is None or (self.training and not self.frozen)
-        if use_batch and self.training and math.prod(x.shape) == self.num_features:
+        if use_batch and self.training and math.prod(input.shape) == self.num_features:
             raise ValueError(
-                f"{self!r} got an input of shape {x.shape}: in training it needs more than one "
+                f"{self!r} got an input of shape {input.shape}: in training it needs more than one "
                 "value per channel; use a larger batch (or drop the last, smaller one) or eval()"
             )
         momentum = 0.0 if self.momentum is None else self.momentum
@@ -110,7 +110,7 @@ class BatchNorm(RunningNorm):
             if self.momentum is None:
                 momentum = 1.0 / self.num_batches_tracked.item()
         return F.batch_norm(
-            x,
+            input,
             self.running_mean,
             self.running_var,
             self.weight,
@@ -153,14 +153,14 @@ class InstanceNorm(RunningNorm):
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
 
-    def forward(self, x: Tensor) -> Tensor:
-        shape = self.input_dims.get(x.ndim)
-        if shape is None or x.shape[shape[1:].split(", ").index("C")] != self.num_features:
+    def forward(self, input: Tensor) -> Tensor:
+        shape = self.input_dims.get(input.ndim)
+        if shape is None or input.shape[shape[1:].split(", ").index("C")] != self.num_features:
             wanted = " or ".join(self.input_dims.values()).replace("C", str(self.num_features))
-            raise ValueError(f"{self!r} got an input of shape {x.shape}: expected {wanted}")
+            raise ValueError(f"{self!r} got an input of shape {input.shape}: expected {wanted}")
         use_own = self.running_mean is None or (self.training and not self.frozen)
         out = F.instance_norm(
-            x if "N" in shape else x.unsqueeze(0),
+            input if "N" in shape else input.unsqueeze(0),
             self.running_mean,
             self.running_var,
             self.weight,

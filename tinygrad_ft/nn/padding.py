@@ -27,9 +27,9 @@ class Padding(Module):
             )
         self.padding = widths
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
-        return F.pad(x, self.padding, self.mode)
+    def forward(self, input: Tensor) -> Tensor:
+        self.check_input(input)
+        return F.pad(input, self.padding, self.mode)
 
     def check_input(self, x: Tensor) -> None:
         if x.ndim not in (self.dims + 1, self.dims + 2):
@@ -49,9 +49,9 @@ class ConstantPadding(Padding):
         super().__init__(padding)
         self.value = value
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
-        return F.pad(x, self.padding, "constant", self.value)
+    def forward(self, input: Tensor) -> Tensor:
+        self.check_input(input)
+        return F.pad(input, self.padding, "constant", self.value)
 
     def extra_repr(self) -> str:
         return f"padding={self.padding}, value={self.value}"

@@ -45,11 +45,11 @@ class MaxPooling(Pooling):
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
 
-    def forward(self, x: Tensor) -> Any:
-        self.check_input(x)
+    def forward(self, input: Tensor) -> Any:
+        self.check_input(input)
         pool = F.max_pool1d if self.dims == 1 else F.max_pool2d
         return pool(
-            x,
+            input,
             self.kernel_size,
             self.stride,
             self.padding,
@@ -100,10 +100,10 @@ class AvgPool1d(Pooling):
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
+    def forward(self, input: Tensor) -> Tensor:
+        self.check_input(input)
         sizes = (self.kernel_size, self.stride, self.padding)
-        return F.avg_pool1d(x, *sizes, self.ceil_mode, self.count_include_pad)
+        return F.avg_pool1d(input, *sizes, self.ceil_mode, self.count_include_pad)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -132,10 +132,10 @@ class AvgPool2d(Pooling):
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
+    def forward(self, input: Tensor) -> Tensor:
+        self.check_input(input)
         return F.avg_pool2d(
-            x,
+            input,
             self.kernel_size,
             self.stride,
             self.padding,
@@ -164,9 +164,9 @@ class AdaptiveAvgPool1d(AdaptivePooling):
 
     dims = 1
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
-        return F.adaptive_avg_pool1d(x, self.output_size)
+    def forward(self, input: Tensor) -> Tensor:
+        self.check_input(input)
+        return F.adaptive_avg_pool1d(input, self.output_size)
 
 
 class AdaptiveAvgPool2d(AdaptivePooling):
@@ -175,9 +175,9 @@ class AdaptiveAvgPool2d(AdaptivePooling):
 
     dims = 2
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
-        return F.adaptive_avg_pool2d(x, self.output_size)
+    def forward(self, input: Tensor) -> Tensor:
+        self.check_input(input)
+        return F.adaptive_avg_pool2d(input, self.output_size)
 
 
 class AdaptiveMaxPool2d(AdaptivePooling):
@@ -192,6 +192,6 @@ class AdaptiveMaxPool2d(AdaptivePooling):
         super().__init__(output_size)
         self.return_indices = return_indices
 
-    def forward(self, x: Tensor) -> Any:
-        self.check_input(x)
-        return F.adaptive_max_pool2d(x, self.output_size, self.return_indices)
+    def forward(self, input: Tensor) -> Any:
+        self.check_input(input)
+        return F.adaptive_max_pool2d(input, self.output_size, self.return_indices)

@@ -228,9 +228,9 @@ class RNN(_Recurrent):
     def step(self, from_input: Tensor, state: State, hidden: HiddenWeights) -> State:
         return NONLINEARITIES[self.nonlinearity](from_input, state, hidden)
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Input and first state -> output, last state; the module's head gives the shapes."""
-        output, (h,) = self._run(x, None if hx is None else (hx,))
+        output, (h,) = self._run(input, None if hx is None else (hx,))
         return output, h
 
 
@@ -244,10 +244,10 @@ class LSTM(_Recurrent):
     step = staticmethod(lstm_step)
 
     def forward(
-        self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Input and first (h, c) -> output, last (h, c); c is (L D, N, H)."""
-        output, (h, c) = self._run(x, hx)
+        output, (h, c) = self._run(input, hx)
         return output, (h, c)
 
 
@@ -271,7 +271,7 @@ class GRU(_Recurrent):
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         )
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Input and first state -> output, last state; the module's head gives the shapes."""
-        output, (h,) = self._run(x, None if hx is None else (hx,))
+        output, (h,) = self._run(input, None if hx is None else (hx,))
         return output, h

@@ -154,9 +154,9 @@ class RNNCell(_Cell):
     def step(self, from_input: Tensor, state: State, hidden: HiddenWeights) -> State:
         return NONLINEARITIES[self.nonlinearity](from_input, state, hidden)
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """Input (N, I) and state (N, H), both also without N -> the new state."""
-        return self._advance(x, None if hx is None else (hx,))[0]
+        return self._advance(input, None if hx is None else (hx,))[0]
 
     def extra_repr(self) -> str:
         relu = ", nonlinearity=relu" if self.nonlinearity == "relu" else ""
@@ -169,9 +169,9 @@ class LSTMCell(_Cell):
     gates, states = 4, 2
     step = staticmethod(lstm_step)
 
-    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> Any:
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> Any:
         """Input (N, I) and states h, c (N, H), all also without N -> the new (h, c)."""
-        return self._advance(x, hx)
+        return self._advance(input, hx)
 
 
 class GRUCell(_Cell):
@@ -180,6 +180,6 @@ class GRUCell(_Cell):
     gates = 3
     step = staticmethod(gru_step)
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """Input (N, I) and state (N, H), both also without N -> the new state."""
-        return self._advance(x, None if hx is None else (hx,))[0]
+        return self._advance(input, None if hx is None else (hx,))[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 import kernels
 from kernels.elementwise import FLAT_MINIMUM
 from tinygrad_ft.tensor import Tensor, TensorLike
+
+_KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
 def raw(value: TensorLike) -> np.ndarray:
@@ -37,16 +40,38 @@ def common_dtype(a: np.dtype, b: np.dtype) -> np.dtype:
     return np.promote_types(a, b)
 
 
+def result_dtype(*arrays: np.ndarray) -> np.dtype:
+    """The dtype of an elementwise op of these.
+
+    As in PyTorch, arrays without dimensions are weak: beside one that has some they only decide if
+    they are of a higher kind (boolean < integer < float).
+    """
+    strong = [a.dtype for a in arrays if a.ndim]
+    weak = [a.dtype for a in arrays if not a.ndim]
+    if not strong or not weak:
+        return reduce(common_dtype, strong or weak)
+    most, least = reduce(common_dtype, strong), reduce(common_dtype, weak)
+    return least if _KINDS[least.kind] > _KINDS[most.kind] else most
+
+
 def pair(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     """Both operands as tensors of one dtype whose shapes broadcast; Python numbers adapt."""
     x = a if isinstance(a, Tensor) else _beside(b, a)
     y = b if isinstance(b, Tensor) else _beside(a, b)
     if x._data.dtype != y._data.dtype:
-        dtype = common_dtype(x.dtype, y.dtype)
+        dtype = result_dtype(x._data, y._data)
         x, y = _cast(x, dtype), _cast(y, dtype)
     if x._data.shape != y._data.shape:
         check_broadcast(op, x.shape, y.shape)
     return x, y
+
+
+def several(op: str, first: Tensor, *others: TensorLike) -> list[Tensor]:
+    """`pair` for any number of operands."""
+    tensors = [first, *(t if isinstance(t, Tensor) else _beside(first, t) for t in others)]
+    dtype = result_dtype(*(t._data for t in tensors))
+    check_broadcast(op, *(t.shape for t in tensors))
+    return [_cast(t, dtype) for t in tensors]
 
 
 def float_operand(op: str, x: TensorLike) -> Tensor:

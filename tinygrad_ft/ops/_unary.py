@@ -27,6 +27,12 @@ class UnaryOp(Protocol):
     def __call__(self, input: TensorLike) -> Tensor: ...
 
 
+class Activation(UnaryOp, Protocol):
+    """A public function of one tensor that takes PyTorch's `inplace` too."""
+
+    def __call__(self, input: TensorLike, inplace: bool = False) -> Tensor: ...
+
+
 def unary(
     name: str,
     summary: str,
@@ -70,3 +76,14 @@ def unary(
     op.__name__ = op.__qualname__ = name
     op.__doc__ = f"{summary}\n\n{formulas}"
     return op
+
+
+def activation(op: UnaryOp) -> Activation:
+    """`op` with PyTorch's argument `inplace`, which changes nothing: see `activation.py`."""
+
+    def with_inplace(input: TensorLike, inplace: bool = False) -> Tensor:
+        return op(input)
+
+    with_inplace.__name__ = with_inplace.__qualname__ = op.__name__
+    with_inplace.__doc__ = op.__doc__
+    return with_inplace

@@ -3,6 +3,9 @@
 Beyond some limit each of these is exactly its asymptote, in float64 as well. Products such as
 x * sigmoid(x) are computed from an x that is limited there first: at -inf the value is then 0 and
 not -inf * 0, and derivatives of any order are numbers too.
+
+`inplace`, which PyTorch's activations have, is taken so that its code runs, and changes nothing:
+the result is the same, and the input is never overwritten.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import kernels
 from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import as_tensor, float_operand
-from tinygrad_ft.ops._unary import UnaryOp, unary
+from tinygrad_ft.ops._unary import UnaryOp, activation, unary
 from tinygrad_ft.ops.selection import where
 from tinygrad_ft.ops.softmax import softmax
 from tinygrad_ft.ops.unary import abs, gaussian, reciprocal, sigmoid, sigmoid_array, tanh
@@ -78,7 +81,7 @@ def _softplus_array(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-def relu(input: TensorLike) -> Tensor:
+def relu(input: TensorLike, inplace: bool = False) -> Tensor:
     """max(x, 0), with derivative 1 at exactly 0 (PyTorch has 0 there)."""
     if isinstance(input, Deferred) and (together := input.then_relu()) is not None:
         return together
@@ -118,12 +121,14 @@ def _silu_array(x: np.ndarray) -> np.ndarray:
     return x * sigmoid_array(x)
 
 
-silu = unary(
-    "silu",
-    "x times its sigmoid, also called swish. Source: Elfwing et al. 2017, arXiv 1702.03118.",
-    "out = x * sigmoid(x);  grad_x = grad_out * (sigmoid(x) + x * sigmoid(x) * (1 - sigmoid(x)))",
-    _silu_array,
-    from_input=lambda grad_out, x: grad_out * _silu_slope(x),
+silu = activation(
+    unary(
+        "silu",
+        "x times its sigmoid, also called swish. Source: Elfwing et al. 2017, arXiv 1702.03118.",
+        "out = x * s;  s = sigmoid(x);  grad_x = grad_out * (s + x * s * (1 - s))",
+        _silu_array,
+        from_input=lambda grad_out, x: grad_out * _silu_slope(x),
+    )
 )
 
 
@@ -138,12 +143,15 @@ def _mish_array(x: np.ndarray) -> np.ndarray:
     return x * np.tanh(_softplus_array(x))
 
 
-mish = unary(
-    "mish",
-    "x times the hyperbolic tangent of its softplus. Source: Misra 2019, arXiv 1908.08681.",
-    "out = x * t;  t = tanh(softplus(x));\ngrad_x = grad_out * (t + x * (1 - t^2) * sigmoid(x))",
-    _mish_array,
-    from_input=lambda grad_out, x: grad_out * _mish_slope(x),
+mish = activation(
+    unary(
+        "mish",
+        "x times the hyperbolic tangent of its softplus. Source: Misra 2019, arXiv 1908.08681.",
+        "out = x * t;  t = tanh(softplus(x));\n"
+        "grad_x = grad_out * (t + x * (1 - t^2) * sigmoid(x))",
+        _mish_array,
+        from_input=lambda grad_out, x: grad_out * _mish_slope(x),
+    )
 )
 
 

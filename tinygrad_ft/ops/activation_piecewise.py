@@ -1,6 +1,7 @@
 """Activations in pieces: ELU and its relatives, leaky ReLUs, and those made of straight lines.
 
 At a kink the derivative is PyTorch's: that of the lower piece, and 0 at both ends of a range.
+`inplace` changes nothing, as in `activation.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._broadcasting import Broadcasting
 from tinygrad_ft.ops._operands import float_operand, normalize_dim
-from tinygrad_ft.ops._unary import unary
+from tinygrad_ft.ops._unary import activation, unary
 from tinygrad_ft.ops.activation import mask
 from tinygrad_ft.ops.selection import clamp, where
 from tinygrad_ft.ops.unary import exp, sigmoid
@@ -119,20 +120,22 @@ def _hardswish_slope(x: Tensor) -> Tensor:
     return where(x._data < 3, line, 1.0)
 
 
-hardswish = unary(
-    "hardswish",
-    "x times its hardsigmoid. Source: Howard et al. 2019, arXiv 1905.02244.",
-    "out = x * min(max(x + 3, 0), 6) / 6;\n"
-    "grad_x = 0 where x <= -3, else grad_out * (x / 3 + 1 / 2) where x < 3, else grad_out",
-    _hardswish_array,
-    from_input=lambda grad_out, x: grad_out * _hardswish_slope(x),
+hardswish = activation(
+    unary(
+        "hardswish",
+        "x times its hardsigmoid. Source: Howard et al. 2019, arXiv 1905.02244.",
+        "out = x * min(max(x + 3, 0), 6) / 6;\n"
+        "grad_x = 0 where x <= -3, else grad_out * (x / 3 + 1 / 2) where x < 3, else grad_out",
+        _hardswish_array,
+        from_input=lambda grad_out, x: grad_out * _hardswish_slope(x),
+    )
 )
 
 
 # ---- what users call -----------------------------------------------------------------------------
 
 
-def elu(input: TensorLike, alpha: float = 1.0) -> Tensor:
+def elu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where it is positive; below, an exponential that ends at -alpha.
 
     out = x where x > 0, else alpha * (e^x - 1)
@@ -143,7 +146,7 @@ def elu(input: TensorLike, alpha: float = 1.0) -> Tensor:
     return ELU.apply(float_operand("elu", input), alpha=float(alpha), scale=1.0, k=1.0)
 
 
-def celu(input: TensorLike, alpha: float = 1.0) -> Tensor:
+def celu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """ELU without a kink at 0, whatever alpha is. ValueError if alpha is 0.
 
     out = x where x > 0, else alpha * (e^(x / alpha) - 1)
@@ -157,7 +160,7 @@ def celu(input: TensorLike, alpha: float = 1.0) -> Tensor:
     return ELU.apply(x, alpha=float(alpha), scale=1.0, k=1 / float(alpha))
 
 
-def selu(input: TensorLike) -> Tensor:
+def selu(input: TensorLike, inplace: bool = False) -> Tensor:
     """ELU scaled so that deep networks keep mean 0 and variance 1.
 
     out = 1.0507 * x where x > 0, else 1.7581 * (e^x - 1)
@@ -169,7 +172,7 @@ def selu(input: TensorLike) -> Tensor:
     return ELU.apply(float_operand("selu", input), alpha=SELU_ALPHA, scale=SELU_SCALE, k=1.0)
 
 
-def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: TensorLike, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where it is positive, else `negative_slope` times x; at 0 the slope is `negative_slope`."""
     return LeakyReLU.apply(float_operand("leaky_relu", input), slope=float(negative_slope))
 
@@ -192,7 +195,9 @@ def prelu(input: TensorLike, weight: Tensor) -> Tensor:
     return PReLU.apply(x, weight.reshape(shape))
 
 
-def hardtanh(input: TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def hardtanh(
+    input: TensorLike, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
     """x limited to [min_val, max_val]; at the limits the derivative is 0 (`clamp` has 1 there)."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val={min_val} is above max_val={max_val}")
@@ -200,7 +205,7 @@ def hardtanh(input: TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> 
     return Hardtanh.apply(x, low=float(min_val), high=float(max_val))
 
 
-def relu6(input: TensorLike) -> Tensor:
+def relu6(input: TensorLike, inplace: bool = False) -> Tensor:
     """x limited to [0, 6]; at 0 and at 6 the derivative is 0.
 
     out = min(max(x, 0), 6)
@@ -209,12 +214,12 @@ def relu6(input: TensorLike) -> Tensor:
     return Hardtanh.apply(float_operand("relu6", input), low=0.0, high=6.0)
 
 
-def hardsigmoid(input: TensorLike) -> Tensor:
+def hardsigmoid(input: TensorLike, inplace: bool = False) -> Tensor:
     """A sigmoid of three straight lines; at -3 and 3 the derivative is 0."""
     return Hardsigmoid.apply(float_operand("hardsigmoid", input))
 
 
-def threshold(input: TensorLike, threshold: float, value: float) -> Tensor:
+def threshold(input: TensorLike, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where it is above `threshold`, else `value`."""
     x = float_operand("threshold", input)
     return Threshold.apply(x, threshold=float(threshold), value=float(value))

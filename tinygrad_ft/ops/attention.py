@@ -8,8 +8,8 @@ import numpy as np
 
 from tinygrad_ft.ops._operands import as_tensor, check_broadcast, float_operand
 from tinygrad_ft.ops.dropout import dropout
-from tinygrad_ft.ops.elementwise import where
 from tinygrad_ft.ops.matmul import matmul
+from tinygrad_ft.ops.selection import where
 from tinygrad_ft.ops.shape import expand, reshape, transpose, unsqueeze
 from tinygrad_ft.ops.softmax import softmax
 from tinygrad_ft.tensor import Tensor, TensorLike

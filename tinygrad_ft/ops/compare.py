@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinygrad_ft.ops._operands import as_tensor, check_broadcast, common_dtype, plain, raw
+from tinygrad_ft.ops._operands import as_tensor, check_broadcast, plain, raw, result_dtype
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 
@@ -25,7 +25,7 @@ def _operands(op: str, a: TensorLike, b: TensorLike) -> tuple[Any, Any]:
     if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
         check_broadcast(op, x.shape, y.shape)
         if x.dtype != y.dtype:
-            dtype = common_dtype(x.dtype, y.dtype)
+            dtype = result_dtype(x, y)
             x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     return x, y
 

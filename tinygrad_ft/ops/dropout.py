@@ -1,4 +1,8 @@
-"""Dropout of elements and of whole channels (Srivastava et al. 2014), in training only."""
+"""Dropout of elements and of whole channels (Srivastava et al. 2014), in training only.
+
+`inplace` is taken so that PyTorch's code runs, and changes nothing: the result is the same, and the
+input is never overwritten.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import numpy as np
 
 from tinygrad_ft.ops._operands import float_operand
 from tinygrad_ft.ops.activation import mask
-from tinygrad_ft.ops.elementwise import where
+from tinygrad_ft.ops.selection import where
 from tinygrad_ft.random import generator
 from tinygrad_ft.tensor import Tensor
 
@@ -16,7 +20,7 @@ from tinygrad_ft.tensor import Tensor
 SELU_FLOOR = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Set each element to 0 with probability p and scale the rest, so that the mean stays.
 
     out = x / (1 - p) where kept, else 0
@@ -30,7 +34,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     return mask(float_operand("dropout", input), _kept(input.shape, p), _scale(p))
 
 
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """Set whole channels of (N, C, L) or (C, L) to 0 with probability p and scale the rest.
 
     out = x / (1 - p) where the channel is kept, else 0
@@ -39,7 +45,9 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     return _channels("dropout1d", input, p, training, {2: "(C, L)", 3: "(N, C, L)"})
 
 
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """Set whole channels of (N, C, H, W) or (C, H, W) to 0 with probability p and scale the rest.
 
     out = x / (1 - p) where the channel is kept, else 0
@@ -51,7 +59,9 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     return _channels("dropout2d", input, p, training, {3: "(C, H, W)", 4: "(N, C, H, W)"})
 
 
-def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
+def alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
     """Dropout for SELU networks: keeps mean 0 and variance 1.
 
     out = a * x + b where kept, else a * s + b, s = -1.7580993408

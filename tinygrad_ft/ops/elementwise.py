@@ -15,19 +15,14 @@ from tinygrad_ft.ops._broadcasting import Broadcasting
 from tinygrad_ft.ops._operands import (
     add_arrays,
     as_tensor,
-    check_broadcast,
     float_operand,
     pair,
     plain,
+    several,
 )
 from tinygrad_ft.ops.rounding import RoundingMode, rounded_div
-from tinygrad_ft.ops.selection import clamp as clamp
-from tinygrad_ft.ops.selection import maximum as maximum
-from tinygrad_ft.ops.selection import minimum as minimum
-from tinygrad_ft.ops.selection import where as where
-from tinygrad_ft.ops.unary import abs as abs
-from tinygrad_ft.ops.unary import exp as exp
-from tinygrad_ft.ops.unary import log as log
+from tinygrad_ft.ops.selection import where
+from tinygrad_ft.ops.unary import log
 from tinygrad_ft.ops.unary import sqrt as sqrt
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
 
@@ -220,7 +215,8 @@ def add(input: TensorLike, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
             return together
         if isinstance(other, Deferred) and (together := other.then_add(input)) is not None:
             return together
-    return Add.apply(*pair("add", input, other if alpha == 1 else scaled("add", other, alpha)))
+    x, y = pair("add", input, other)
+    return Add.apply(x, y if alpha == 1 else _scaled("add", y, alpha))
 
 
 def sub(input: TensorLike, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
@@ -230,14 +226,15 @@ def sub(input: TensorLike, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
     grad_a = grad_out
     grad_b = -grad_out * alpha
     """
-    return Sub.apply(*pair("sub", input, other if alpha == 1 else scaled("sub", other, alpha)))
+    x, y = pair("sub", input, other)
+    return Sub.apply(x, y if alpha == 1 else _scaled("sub", y, alpha))
 
 
-def scaled(op: str, other: TensorLike, alpha: Scalar) -> TensorLike:
+def _scaled(op: str, other: Tensor, alpha: Scalar) -> Tensor:
     """other * alpha; TypeError where that would turn integers into floats."""
-    if isinstance(other, Tensor) and other.dtype.kind != "f" and isinstance(alpha, float):
-        raise TypeError(f"{op}: alpha={alpha} is a float, but other is {other.dtype}")
-    return other * alpha
+    if other.dtype.kind != "f" and isinstance(alpha, float):
+        raise TypeError(f"{op}: alpha={alpha} is a float, but the operands are {other.dtype}")
+    return mul(other, alpha)
 
 
 def mul(input: TensorLike, other: TensorLike) -> Tensor:
@@ -282,7 +279,4 @@ def atan2(input: TensorLike, other: TensorLike) -> Tensor:
 def lerp(input: TensorLike, end: TensorLike, weight: TensorLike) -> Tensor:
     """From `input` (weight 0) to `end` (weight 1) in a straight line; all three broadcast."""
     a, b = pair("lerp", input, end)
-    a, w = pair("lerp", float_operand("lerp", a), weight)
-    b, w = pair("lerp", float_operand("lerp", b), w)
-    check_broadcast("lerp", a.shape, b.shape, w.shape)
-    return Lerp.apply(a, b, w)
+    return Lerp.apply(*several("lerp", float_operand("lerp", a), b, weight))

@@ -8,7 +8,7 @@ import kernels
 from tinygrad_ft.function import Function
 from tinygrad_ft.grad_mode import no_grad
 from tinygrad_ft.ops._operands import as_tensor
-from tinygrad_ft.ops.elementwise import where
+from tinygrad_ft.ops.selection import where
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 Grads = tuple[Tensor | None, ...]

@@ -11,9 +11,9 @@ import numpy as np
 
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import as_tensor, normalize_dim
-from tinygrad_ft.ops.elementwise import maximum, minimum
 from tinygrad_ft.ops.index import take_along_dim
 from tinygrad_ft.ops.reduce import Dims, count, kept_shape, reduced_dims
+from tinygrad_ft.ops.selection import maximum, minimum
 from tinygrad_ft.ops.shape import reshape, squeeze
 from tinygrad_ft.tensor import Tensor, TensorLike
 
@@ -37,7 +37,8 @@ class Amax(Function):
         self.kept = kept_shape(x.shape, dims)
         self.dims = dims
         out = self.choose(x, axis=dims)
-        self.save_constant("attains", x == np.reshape(out, self.kept))
+        # where there is a NaN, it is the extreme
+        self.save_constant("attains", (x == np.reshape(out, self.kept)) | (x != x))
         return out
 
     def backward(self, grad_out: Tensor) -> tuple[Tensor | None, ...]:

@@ -12,8 +12,9 @@ from tinygrad_ft.function import Function
 from tinygrad_ft.ops._indexing import WHOLE, Parts, checked, flat_positions
 from tinygrad_ft.ops._operands import normalize_dim
 from tinygrad_ft.ops.cast import number_as
-from tinygrad_ft.ops.elementwise import add, mul, where
+from tinygrad_ft.ops.elementwise import add, mul
 from tinygrad_ft.ops.index import Gather, ScatterAdd, along, getitem, integers
+from tinygrad_ft.ops.selection import where
 from tinygrad_ft.ops.shape import broadcast_to, reshape, unsqueeze
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
 

@@ -16,10 +16,10 @@ import numpy as np
 import kernels
 from tinygrad_ft.function import Function
 from tinygrad_ft.grad_mode import is_grad_enabled, no_grad
-from tinygrad_ft.ops.elementwise import sqrt
 from tinygrad_ft.ops.norm import batch_norm, check_vectors
 from tinygrad_ft.ops.reduce import mean, sum
 from tinygrad_ft.ops.shape import reshape
+from tinygrad_ft.ops.unary import sqrt
 from tinygrad_ft.tensor import Tensor
 
 Grads = tuple[Tensor | None, ...]

@@ -84,10 +84,15 @@ def _needed(parts: tuple[Tensor, ...], needed: tuple[bool, ...]) -> Grads:
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors one after the other along `dim`; other sizes must agree."""
-    tensors = list(tensors)
+    """The tensors one after the other along `dim`; other sizes must agree.
+
+    A tensor of shape (0,) fits everywhere and adds nothing, so that a list may start with one.
+    """
+    tensors = _one_dtype(list(tensors))
     if not tensors:
         raise ValueError("cat: needs at least one tensor")
+    if any(x.ndim != 1 for x in tensors):
+        tensors = [x for x in tensors if x.shape != (0,)]
     first = tensors[0]
     d = normalize_dim("cat", dim, first.ndim)
     for x in tensors:
@@ -100,7 +105,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         ):
             shapes = ", ".join(str(x.shape) for x in tensors)
             raise ValueError(f"cat: shapes {shapes} differ outside dim {dim}, or have no dimension")
-    return Cat.apply(*_one_dtype(tensors), dim=d)
+    return Cat.apply(*tensors, dim=d)
 
 
 def concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -195,5 +200,7 @@ def _to_split(op: str, x: Tensor, dim: int) -> tuple[int, int]:
 
 
 def _one_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
+    if not tensors:
+        return []
     dtype = functools.reduce(common_dtype, [x.dtype for x in tensors])
     return [x.to(dtype) for x in tensors]

@@ -9,8 +9,9 @@ import numpy as np
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._loss_reduction import Reduction, alike, broadcast_weight, reduce
 from tinygrad_ft.ops.activation import logsigmoid
-from tinygrad_ft.ops.elementwise import clamp, exp, log, where
 from tinygrad_ft.ops.reduce import sum
+from tinygrad_ft.ops.selection import clamp, where
+from tinygrad_ft.ops.unary import exp, log
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 Grads = tuple[Tensor | None, ...]

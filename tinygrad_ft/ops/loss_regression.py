@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tinygrad_ft.ops._loss_reduction import Reduction, alike, check_reduction, reduce
 from tinygrad_ft.ops._operands import as_tensor
-from tinygrad_ft.ops.elementwise import abs, clamp
+from tinygrad_ft.ops.activation_piecewise import hardtanh
 from tinygrad_ft.ops.reduce import sum
+from tinygrad_ft.ops.unary import abs
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 
@@ -89,8 +90,9 @@ def smooth_l1_loss(
 
 
 def _huber(difference: Tensor, delta: float) -> Tensor:
-    # no square of a large difference, so that none overflows
-    clipped = clamp(difference, -delta, delta)
+    # no square of a large difference, so that none overflows; hardtanh is flat at its limits, which
+    # makes the second derivative 0 at the corners, as in PyTorch
+    clipped = hardtanh(difference, -delta, delta)
     return clipped * (difference - clipped * 0.5)
 
 

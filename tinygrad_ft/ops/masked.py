@@ -6,8 +6,8 @@ import numpy as np
 
 from tinygrad_ft.ops._operands import as_tensor, check_broadcast
 from tinygrad_ft.ops.cast import number_as
-from tinygrad_ft.ops.elementwise import where
 from tinygrad_ft.ops.index import Gather
+from tinygrad_ft.ops.selection import where
 from tinygrad_ft.ops.shape import broadcast_to
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
 

@@ -10,8 +10,9 @@ import numpy as np
 import kernels
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import as_tensor, check_broadcast, plain, unbroadcast
-from tinygrad_ft.ops.elementwise import mul, where
+from tinygrad_ft.ops.elementwise import mul
 from tinygrad_ft.ops.reduce import sum
+from tinygrad_ft.ops.selection import where
 from tinygrad_ft.ops.shape import reshape, squeeze, transpose, unsqueeze
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
 

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import kernels
+from kernels.pool_windows import output_size
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._sizes import Pair, Sizes, as_sizes, planar
-from tinygrad_ft.ops.elementwise import where
+from tinygrad_ft.ops.selection import where
 from tinygrad_ft.ops.shape import reshape
 from tinygrad_ft.tensor import Tensor
 
@@ -152,7 +153,8 @@ def max_pool2d(
     The border counts as minus infinity; that is also the maximum, without a gradient, of a dilated
     window that steps over the whole image. With `return_indices` also the places of the maxima in
     each flattened image (int64); the first one wins a tie. Raises ValueError if the padding exceeds
-    half a window or the window the image.
+    half a window, or the window the padded image; with `ceil_mode` it may reach
+    beyond.
     """
     options = (kernel_size, stride, padding, dilation, ceil_mode, return_indices)
     return _max_pool("max_pool2d", 2, input, *options)
@@ -208,7 +210,9 @@ def _max_pool(
 ) -> Any:
     images = as_images(op, dims, x)
     spread = planar(as_sizes(op, "dilation", dilation, 1, dims), 1)
-    kernel, step, border = _window(op, dims, images, kernel_size, stride, padding, spread)
+    kernel, step, border = _window(
+        op, dims, images, kernel_size, stride, padding, spread, ceil_mode
+    )
     window = Window(kernel, step, border, spread, ceil_mode)
     out, places = MaxPool2d.apply(images, window=window)
     if spread != (1, 1) and border != (0, 0) and out.dtype.kind == "f":
@@ -233,7 +237,7 @@ def _avg_pool(
     if divisor_override == 0:
         raise ValueError(f"{op}: divisor_override must not be 0")
     images = as_images(op, dims, x)
-    sizes = _window(op, dims, images, kernel_size, stride, padding, (1, 1))
+    sizes = _window(op, dims, images, kernel_size, stride, padding, (1, 1), ceil_mode)
     window = AverageWindow(*sizes, ceil_mode, count_include_pad, divisor_override)
     return from_images(AvgPool2d.apply(images, window=window), x, dims)
 
@@ -260,17 +264,18 @@ def _window(
     stride: Sizes | None,
     padding: Sizes,
     dilation: Pair,
+    ceil_mode: bool,
 ) -> tuple[Pair, Pair, Pair]:
     """Size, stride and padding of the window, checked against the images."""
     kernel = planar(as_sizes(op, "kernel_size", kernel_size, 1, dims), 1)
     step = kernel if stride is None else planar(as_sizes(op, "stride", stride, 1, dims), 1)
     border = planar(as_sizes(op, "padding", padding, 0, dims), 0)
-    for size, k, p, d in zip(images.shape[2:], kernel, border, dilation, strict=True):
+    for size, k, s, p, d in zip(images.shape[2:], kernel, step, border, dilation, strict=True):
         if 2 * p > k:
             raise ValueError(
                 f"{op}: padding {border[-dims:]} exceeds half of the window {kernel[-dims:]}"
             )
-        if size + 2 * p < d * (k - 1) + 1:
+        if output_size(size, k, s, p, d, ceil_mode) < 1:
             shape = (*images.shape[:2], *images.shape[4 - dims :])
             raise ValueError(
                 f"{op}: the window {kernel[-dims:]} is larger than the padded input {shape}"

@@ -15,11 +15,13 @@ import numpy as np
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import as_tensor, float_operand, normalize_dim, normalize_dims
 from tinygrad_ft.ops.cast import to
-from tinygrad_ft.ops.elementwise import exp, log, mul, sqrt, where
+from tinygrad_ft.ops.elementwise import mul
 from tinygrad_ft.ops.index import getitem
 from tinygrad_ft.ops.join import cat
+from tinygrad_ft.ops.selection import where
 from tinygrad_ft.ops.shape import broadcast_to, flatten, reshape, squeeze, transpose
 from tinygrad_ft.ops.triangle import diagonal
+from tinygrad_ft.ops.unary import exp, log, sqrt
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 Dims = int | Sequence[int] | None

@@ -133,6 +133,6 @@ def remainder(input: TensorLike, other: TensorLike) -> Tensor:
 def _divisible(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     """The operands; ZeroDivisionError if an integer is divided by 0: that has no value."""
     x, y = pair(op, a, b)
-    if x.dtype.kind != "f" and not y._data.all():
+    if x.dtype.kind != "f" and x.numel() and not y._data.all():
         raise ZeroDivisionError(f"{op}: integers of shape {x.shape} divided by 0 of {y.dtype}")
     return x, y

@@ -8,7 +8,14 @@ import numpy as np
 
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._broadcasting import Broadcasting
-from tinygrad_ft.ops._operands import as_tensor, check_broadcast, float_operand, pair, plain
+from tinygrad_ft.ops._operands import (
+    as_tensor,
+    check_broadcast,
+    float_operand,
+    pair,
+    plain,
+    several,
+)
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
 
 Grads = tuple[Tensor | None, ...]
@@ -97,7 +104,12 @@ class ClampTensor(Broadcasting):
             below, above = below & (low < high), above | (high < low)
         self.save_constant("below", below)
         self.save_constant("above", above)
-        self.save_constant("inside", ~(below | above | np.isnan(out)))
+        inside = np.ones(out.shape, np.bool_)
+        if low is not None:
+            inside &= np.greater_equal(x, low)
+        if high is not None:
+            inside &= np.less_equal(x, high)
+        self.save_constant("inside", inside)
         return out
 
     def backward(self, grad_out: Tensor) -> Grads:
@@ -156,15 +168,10 @@ def clamp(
         if x.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
             x = float_operand("clamp", x)
         return Clamp.apply(x, low=plain(min), high=plain(max))
-    low = high = None
-    if min is not None:
-        x, low = pair("clamp", x, min)
-    if max is not None:
-        x, high = pair("clamp", x, max)
-    if low is not None:
-        low, x = pair("clamp", low, x)
-    check_broadcast("clamp", *(t.shape for t in (x, low, high) if t is not None))
-    return ClampTensor.apply(x, low, high)
+    if min is None or max is None:
+        x, limit = pair("clamp", x, max if min is None else min)
+        return ClampTensor.apply(x, *((None, limit) if min is None else (limit, None)))
+    return ClampTensor.apply(*several("clamp", x, min, max))
 
 
 clip = clamp

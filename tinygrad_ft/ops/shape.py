@@ -213,10 +213,10 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     out = x in another shape
     grad_x = grad_out in the shape of x
     """
-    if input.ndim == 0:
-        return reshape(input, (1,))
     first = normalize_dim("flatten", start_dim, input.ndim)
     last = normalize_dim("flatten", end_dim, input.ndim)
+    if input.ndim == 0:
+        return reshape(input, (1,))
     if first > last:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
     middle = math.prod(input.shape[first : last + 1])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tinygrad_ft.ops._operands import check_broadcast, float_operand, normalize_dim
-from tinygrad_ft.ops.elementwise import clamp
 from tinygrad_ft.ops.matmul import linear
 from tinygrad_ft.ops.reduce import sum
-from tinygrad_ft.ops.shape import reshape, unsqueeze
+from tinygrad_ft.ops.selection import clamp
+from tinygrad_ft.ops.shape import broadcast_to, reshape, unsqueeze
 from tinygrad_ft.ops.vector_norm import norm
 from tinygrad_ft.tensor import Tensor, TensorLike
 
@@ -24,8 +24,16 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float =
     shape = check_broadcast("cosine_similarity", a.shape, b.shape)
     # counted in the broadcast shape, hence from the end in each operand
     axis = normalize_dim("cosine_similarity", dim, len(shape)) - len(shape)
-    a, b = (reshape(x, (1,) * (len(shape) - x.ndim) + x.shape) for x in (a, b))
+    a, b = (_vectors(x, len(shape), axis, shape[axis]) for x in (a, b))
     return sum(normalize(a, 2.0, axis, eps) * normalize(b, 2.0, axis, eps), axis)
+
+
+def _vectors(x: Tensor, ndim: int, axis: int, length: int) -> Tensor:
+    """x with `ndim` dimensions, and whole vectors of `length` along `axis`."""
+    shape = [1] * (ndim - x.ndim) + list(x.shape)
+    x = reshape(x, shape)
+    shape[axis] = length
+    return broadcast_to(x, shape)
 
 
 def normalize(input: TensorLike, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:

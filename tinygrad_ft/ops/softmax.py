@@ -9,8 +9,8 @@ import numpy as np
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import as_tensor, float_operand, normalize_dim
 from tinygrad_ft.ops.cast import to
-from tinygrad_ft.ops.elementwise import exp
 from tinygrad_ft.ops.reduce import sum
+from tinygrad_ft.ops.unary import exp
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 Grads = tuple[Tensor | None, ...]

@@ -7,7 +7,7 @@ import numpy as np
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import normalize_dim
 from tinygrad_ft.ops.cast import clone
-from tinygrad_ft.ops.elementwise import where
+from tinygrad_ft.ops.selection import where
 from tinygrad_ft.tensor import Tensor
 
 Grads = tuple[Tensor | None, ...]

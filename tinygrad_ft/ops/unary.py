@@ -132,12 +132,20 @@ tan = unary(
     from_output=lambda grad_out, out: grad_out * (out * out + 1.0),
 )
 
+_arc_slope: UnaryOp = unary(
+    "arc_slope",
+    "The derivative of the arc sine: infinite at -1 and 1, and so are its own derivatives there.",
+    "out = 1 / sqrt((1 - x) * (1 + x));  grad_x = grad_out * x * out^3",
+    lambda x: 1 / np.sqrt((1 - x) * (1 + x)),
+    from_input=lambda grad_out, x: grad_out * (x * _arc_slope(x) ** 3),
+)
+
 asin = unary(
     "asin",
     "The angle from -pi/2 to pi/2 whose sine is x.",
     "out = asin x;  grad_x = grad_out / sqrt((1 - x) * (1 + x))",
     np.arcsin,
-    from_input=lambda grad_out, x: grad_out / sqrt((1.0 - x) * (x + 1.0)),
+    from_input=lambda grad_out, x: grad_out * _arc_slope(x),
 )
 
 acos = unary(
@@ -145,7 +153,7 @@ acos = unary(
     "The angle from 0 to pi whose cosine is x.",
     "out = acos x;  grad_x = -grad_out / sqrt((1 - x) * (1 + x))",
     np.arccos,
-    from_input=lambda grad_out, x: -grad_out / sqrt((1.0 - x) * (x + 1.0)),
+    from_input=lambda grad_out, x: -grad_out * _arc_slope(x),
 )
 
 atan = unary(

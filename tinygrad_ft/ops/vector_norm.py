@@ -9,10 +9,12 @@ import numpy as np
 
 from tinygrad_ft.ops._operands import as_tensor
 from tinygrad_ft.ops.cast import to
-from tinygrad_ft.ops.elementwise import abs, mul, pow, sqrt, where
+from tinygrad_ft.ops.elementwise import mul, pow
 from tinygrad_ft.ops.extremum import Amax, Amin, extremum
 from tinygrad_ft.ops.reduce import Dims, reduced_dims, sum
+from tinygrad_ft.ops.selection import where
 from tinygrad_ft.ops.shape import reshape
+from tinygrad_ft.ops.unary import abs, sqrt
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 

@@ -113,7 +113,7 @@ def load_model(
     if card is None:
         raise WeightsError(
             f"{source} holds bare weights: it does not say of which architecture they are, for "
-            "which classes and images"
+            "which classes and images (tinygrad-ft export writes a file that does)"
         )
     model = build_model(card.architecture, source)
     if len(card.classes) != model.num_classes:

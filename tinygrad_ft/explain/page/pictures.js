@@ -101,7 +101,9 @@ function tint(cell) {
 
 // a table of numbers, tinted by sign and size; `look(flat)` may add a class and a click to a cell
 function numberTable(data, shape, label, look = () => ({}), digits = 4) {
-  const columns = shape.length === 0 ? 1 : shape.length === 1 ? Math.min(shape[0], 6) : shape.at(-1);
+  const longest = Math.max(1, ...data.map((x) => short(x, digits).length));
+  const fits = Math.max(2, Math.floor(panelWidth() / (longest * 8.2 + 15)));
+  const columns = shape.length === 0 ? 1 : shape.length === 1 ? Math.min(shape[0], fits) : shape.at(-1);
   const largest = Math.max(...data.map((x) => Math.abs(value(x))).filter(Number.isFinite), 0) || 1;
   const body = element("tbody");
   for (let start = 0; start < data.length; start += columns) {

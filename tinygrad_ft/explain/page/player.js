@@ -219,7 +219,7 @@ function flowChart() {
   const rows = DATA.flow.map((f) => element("tr", {}, element("th", { scope: "row" }, element("code", {}, f.name)),
     element("td", { "data-value": f.gradient }, element("span", { class: "bar plus", style: `--share:${share(value(f.gradient))}`, "aria-hidden": "true" }), short(f.gradient, 3))));
   return [element("h3", {}, "Gradients along the depth"),
-    element("p", { class: "soft" }, `Root mean square of each weight's gradient, first layer first; bars from 10^${low} to 10^${high}.`.replaceAll("-", MINUS)),
+    element("p", { class: "soft" }, `Root mean square of each weight's gradient, first layer first; the scale is logarithmic, from ${short(10 ** low)} to ${short(10 ** high)}.`),
     element("div", { class: "scroll" }, element("table", { class: "checks bars flow" }, element("tbody", {}, rows)))];
 }
 
