@@ -10,7 +10,8 @@ the right shape and dtype that does not overlap the inputs.
 | case | path |
 |---|---|
 | float32, 3x3, stride 1, dilation 1, one group, 8 channels or more | winograd.py unless off |
-| float32, 1x1, stride 1, no padding, one group, dense channels-last images; weight gradient: of few pixels, any stride | matmul.py |
+| float32, 1x1, stride 1, no padding, one group, dense channels-last images | matmul.py |
+| the same, weight gradient of few pixels, any stride | matmul.py |
 | float32, everything else | conv_direct.py |
 | float64 | conv_general.py: NumPy, one matrix product per kernel position |
 
