@@ -11,6 +11,7 @@ the right shape and dtype that does not overlap the inputs.
 |---|---|
 | float32, 3x3, stride 1, dilation 1, one group, 8 channels or more | winograd.py unless off |
 | float32, 1x1, stride 1, no padding, one group, dense channels-last images | matmul.py |
+| the same, weight gradient of few pixels, any stride | matmul.py |
 | float32, everything else | conv_direct.py |
 | float64 | conv_general.py: NumPy, one matrix product per kernel position |
 
@@ -29,7 +30,7 @@ from kernels import buffers, winograd
 from kernels import conv_general as general
 from kernels.conv_direct import run_gather, run_weight_gradient
 from kernels.conv_plan import Axis, forward_axis, grad_input_axis, output_size
-from kernels.finish import Finish
+from kernels.finish import Finish, dense
 from kernels.matmul import matmul, multiply_finished
 from kernels.prepared import Prepared
 from kernels.winograd import set_winograd, winograd_enabled
@@ -100,9 +101,18 @@ class _Shape:
     def parameters(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]:
         return self.stride, self.padding, self.dilation, self.groups
 
+    def read_by_1x1(self, x: Array) -> Array:
+        """The pixels that a 1x1 convolution with a stride reads, for which its stride is 1."""
+        if self.kernel != (1, 1) or self.padding != (0, 0) or self.stride == (1, 1):
+            return x
+        (down, right), (height, width) = self.stride, self.out_size
+        return dense(x[:, :, ::down, ::right][:, :, :height, :width]).transpose(0, 3, 1, 2)
+
     def as_matrices(self, *images: Array) -> list[Array] | None:
         """Images as matrices, pixels x channels, if the convolution is a matrix product of them."""
-        if self.parameters != ((1, 1), (0, 0), (1, 1), 1) or self.kernel != (1, 1):
+        if self.kernel != (1, 1) or self.padding != (0, 0) or self.groups != 1:
+            return None
+        if any(image.shape[2:] != self.result[2:] for image in images):
             return None
         last = [image.transpose(0, 2, 3, 1) for image in images]
         if not all(image.flags.c_contiguous for image in last):
@@ -289,8 +299,9 @@ def conv2d_grad_weight(
         general.grad_weight(grad_out, x, result, *shape.parameters)
     else:
         target = result if result.flags.c_contiguous else buffers.empty(weight_shape)
-        images = shape.as_matrices(grad_out, x)
-        if images is not None and len(images[0]) <= FEW_PIXELS:
+        few = grad_out.size // shape.result[1] <= FEW_PIXELS
+        images = shape.as_matrices(grad_out, shape.read_by_1x1(x)) if few else None
+        if images is not None:
             matmul(images[0].T, images[1], out=target[:, :, 0, 0])
         elif winograd.pays(x.shape, weight_shape, grad_out.shape, *shape.parameters):
             winograd.grad_weight(grad_out, x, target, shape.padding)
