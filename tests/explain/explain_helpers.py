@@ -21,9 +21,7 @@ def explained(
 ) -> Explanation:
     with recording() as recorded:
         loss = compute()
-    return explanation_of(
-        loss, recorded, title="a test", variables=variables, optimizer=optimizer
-    )
+    return explanation_of(loss, recorded, title="a test", variables=variables, optimizer=optimizer)
 
 
 def value(e: Explanation, name: str) -> Value:

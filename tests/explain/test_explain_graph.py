@@ -41,9 +41,7 @@ def test_gradients_are_those_of_backward_and_nothing_else_changes() -> None:
     with recording() as recorded:
         loss = compute()
     before = {n: p.data.copy() for n, p in model.named_parameters()}
-    e = explanation_of(
-        loss, recorded, title="", variables={"model": model}, optimizer=optimizer
-    )
+    e = explanation_of(loss, recorded, title="", variables={"model": model}, optimizer=optimizer)
     assert all(p.grad is None for p in model.parameters())
     assert not optimizer.state
     loss.backward()  # neither freed nor changed by what was shown

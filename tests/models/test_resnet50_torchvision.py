@@ -124,7 +124,6 @@ def expected(twin: Any, images: np.ndarray) -> list[Any]:
 def assert_close(found: np.ndarray, expected: np.ndarray, limit: float, what: str) -> None:
     """The error beside the spread of the values: rounding adds up from layer to layer."""
     error = float(np.abs(found - expected).max() / expected.std())
-    print(what, error)
     assert error < limit, f"{what}: {error:.1e}"
 
 

@@ -68,8 +68,8 @@ def explain_script(path: Path, arguments: Sequence[str] = (), step: int = 1) -> 
         sys.argv = before
         sys.path.remove(str(path.parent))
     if watcher.found is None:
-        seen = f"{watcher.calls_seen} times" if watcher.calls_seen else "not"
         raise click.ClickException(
-            f"{path}: backward() was called {seen}, so there is no step {step} to explain"
+            f"{path}: backward() was called {watcher.calls_seen} times, so there is no step {step} "
+            "to explain"
         )
     return watcher.found

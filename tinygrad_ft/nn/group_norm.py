@@ -44,7 +44,8 @@ class GroupNorm(Module):
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim < 2 or input.shape[1] != self.num_channels:
             raise ValueError(
-                f"{self!r} got an input of shape {input.shape}: expected (N, {self.num_channels}, ...)"
+                f"{self!r} got an input of shape {input.shape}: "
+                f"expected (N, {self.num_channels}, ...)"
             )
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 

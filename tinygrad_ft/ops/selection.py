@@ -168,10 +168,9 @@ def clamp(
         if x.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
             x = float_operand("clamp", x)
         return Clamp.apply(x, low=plain(min), high=plain(max))
-    if min is None or max is None:
-        x, limit = pair("clamp", x, max if min is None else min)
-        return ClampTensor.apply(x, *((None, limit) if min is None else (limit, None)))
-    return ClampTensor.apply(*several("clamp", x, min, max))
+    x, *limits = several("clamp", x, *(limit for limit in (min, max) if limit is not None))
+    low = None if min is None else limits[0]
+    return ClampTensor.apply(x, low, None if max is None else limits[-1])
 
 
 clip = clamp

@@ -24,7 +24,7 @@ from tinygrad_ft.train.evaluation import Evaluation, predict_scores
 from tinygrad_ft.train.model_file import ModelCard, save_model
 from tinygrad_ft.train.optimization import make_optimizer, make_scheduler
 from tinygrad_ft.train.progress import Phase, Reporter, duration
-from tinygrad_ft.train.recipe.batches import balanced_weights, images_per_epoch, update_size
+from tinygrad_ft.train.recipe.batches import class_weights, images_per_epoch, update_size
 from tinygrad_ft.train.recipe.ema import WeightAverage
 from tinygrad_ft.train.recipe.freezing import FreezePlan
 from tinygrad_ft.train.recipe.inputs import TrainingInputs
@@ -97,12 +97,7 @@ class Trainer:
         steps = math.ceil(self._images / update_size(settings))
         self.scheduler = make_scheduler(self.optimizer, settings, steps)
         self.average = None if settings.ema is None else WeightAverage(model, settings.ema)
-        weights = (
-            balanced_weights(train_set.targets, model.num_classes)
-            if settings.class_weights == "balanced"
-            else None
-        )
-        self.step = Step(model, self.optimizer, settings, weights)
+        self.step = Step(model, self.optimizer, settings, class_weights(train_set, settings))
         self.inputs = TrainingInputs(
             model, card.preprocessing, train_set, val_set, settings, reporter, self._on_batch
         )

@@ -45,6 +45,13 @@ def training_loader(data: Dataset, settings: Settings, transform: Transform | No
     )
 
 
+def class_weights(data: Dataset, settings: Settings) -> np.ndarray | None:
+    """What an image of each class counts in the loss, (classes,); None: all the same."""
+    if settings.class_weights == "none":
+        return None
+    return balanced_weights(np.asarray(data.targets), len(data.classes))
+
+
 def balanced_weights(targets: np.ndarray, classes: int) -> np.ndarray:
     """(classes,) float32 weights n / (k n_c): n_c images of class c, n in all, k classes with
     images. Their mean over the images is 1. (scikit-learn's "balanced"; 1 for a class without

@@ -18,6 +18,7 @@ from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train.model_file import ModelCard
 from tinygrad_ft.train.optimization import make_optimizer
 from tinygrad_ft.train.progress import Phase, Reporter
+from tinygrad_ft.train.recipe.batches import class_weights
 from tinygrad_ft.train.recipe.freezing import FreezePlan
 from tinygrad_ft.train.recipe.inputs import TrainingInputs
 from tinygrad_ft.train.recipe.non_finite import NonFiniteValue
@@ -88,7 +89,7 @@ def find_lr(
         model, card.preprocessing, train_set, None, settings, reporter, on_batch
     )
     inputs.prepare()
-    step = Step(model, optimizer, settings)
+    step = Step(model, optimizer, settings, class_weights(train_set, settings))
     step.first_stage = inputs.first_stage
     rates = np.geomspace(LOWEST, HIGHEST, STEPS)
     losses: list[float] = []
