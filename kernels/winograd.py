@@ -103,7 +103,8 @@ def pays(
     n, _, height, width = result_shape
     tiles = n * -(-height // 4) * -(-width // 4)
     covered = height * width / (16 * -(-height // 4) * -(-width // 4))
-    return min(weight_shape[:2]) >= 8 and tiles >= 24 and covered >= 0.4
+    channels = min(weight_shape[:2])
+    return channels >= 8 and tiles >= (16 if channels >= 256 else 24) and covered >= 0.4
 
 
 def _unit_ints(source: Array, plan: TilePlan) -> list[Any]:
