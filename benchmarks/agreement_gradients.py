@@ -5,7 +5,6 @@ of its place on or off. So the gradients are taken twice: as they are, and with 
 by a product with the mask that it has in float64. What the second loses is rounding, the rest of
 what the first loses is switched places."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,18 +80,6 @@ class Comparison:
         columns = [flipped(run.masks, self.double.masks) for run in self.free.values()]
         return [list(row) for row in zip(*columns, strict=True)]
 
-    def expected(self) -> list[list[float]]:
-        """By layer and contender: the error that switched places alone should make.
-
-        About half of a ReLU's places are on. If `share` of all of them are switched, the squared
-        error of the gradient there is 2 * share of its square, and it goes on to all layers
-        before: sqrt(2 * sum of the shares of the ReLUs behind the layer)."""
-        shares = np.array(self.flips(), float)
-        shares /= np.array([[mask.size] for mask in self.double.masks])
-        behind = np.cumsum(shares[::-1], 0)[::-1]
-        rows: list[list[float]] = np.sqrt(2 * behind).tolist()
-        return [*rows, [math.nan] * len(self.free)]
-
 
 def flipped(masks: Masks, others: Masks) -> list[int]:
     return [int((a != b).sum()) for a, b in zip(masks, others, strict=True)]
@@ -138,7 +125,7 @@ def our_backward(
     with _relu_of(tg.nn.functional, relu):
         logits = model(tg.tensor(batch[0].astype(dtype)))
         tg.nn.functional.cross_entropy(logits, tg.tensor(batch[1])).backward()
-    gradients = {name: p.grad.numpy().copy() for name, p in model.named_parameters()}
+    gradients = {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad}
     return Backward(gradients, found)
 
 

@@ -69,11 +69,15 @@ def test_parameters_without_a_gradient_and_why() -> None:
     model.spare = spare
     e = explained(compute, {"model": model, "elsewhere": nn.Linear(1, 1)})
     assert texts(e, "frozen") == [
-        "No gradient for bn.weight, bn.bias: frozen: requires_grad is off, so nothing asks for "
+        "No gradient for model.bn.weight, model.bn.bias: frozen: requires_grad is off, so nothing asks for "
         "their gradient."
     ]
-    assert texts(e, "detached")[0].startswith("No gradient for conv.weight, conv.bias: cut off")
-    assert texts(e, "unused")[0].startswith("No gradient for spare.weight, spare.bias: not used")
+    assert texts(e, "detached")[0].startswith(
+        "No gradient for model.conv.weight, model.conv.bias: cut off"
+    )
+    assert texts(e, "unused")[0].startswith(
+        "No gradient for model.spare.weight, model.spare.bias: not"
+    )
     assert not any("elsewhere" in n.text for n in e.notes)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tinygrad_ft.explain.advice import Note, notes
 from tinygrad_ft.explain.backprop import Backward, run_backward
 from tinygrad_ft.explain.graph import Graph, build
@@ -58,11 +60,13 @@ def explanation_of(
     names = Names(variables or {}, [] if recorded is None else list(recorded.roots))
     graph = build(loss, recorded, names)
     backward = run_backward(loss, graph)
-    checks, unchecked = _checks(graph, backward)
     step = None
     if optimizer is not None:
         step = step_after(optimizer, graph, backward)
-    found = notes(graph, backward, names)
+    # infinities and NaN are shown, not warned of
+    with np.errstate(all="ignore"):
+        checks, unchecked = _checks(graph, backward)
+        found = notes(graph, backward, names)
     return Explanation(title, text, graph, backward, names, found, checks, unchecked, step)
 
 

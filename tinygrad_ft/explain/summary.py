@@ -123,7 +123,7 @@ def picture(array: np.ndarray, pixels: int = PICTURE, image: bool = False) -> di
     fit = max(1, pixels // (tiles.shape[1] * tiles.shape[2]))
     fit = len(tiles) if colour else min(len(tiles), fit, 64)
     if step > 1:
-        shown += f", every {step}th pixel"
+        shown += f", 1 in {step} of them"
     if fit < len(tiles):
         shown += f", the first {fit} of {len(tiles)}"
     data, scale = quantised(tiles[:fit])

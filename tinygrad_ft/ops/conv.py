@@ -53,9 +53,9 @@ class Conv2d(Function):
         x_shape, w_shape = self.shapes
         if self.needs_input_grad[0] and self.gradient_so_far is not None:
             grad_x = self.gradient_so_far
-            arrays = grad_y._data, self.input(1)._data
+            w, place = self.input(1)._data, grad_x._data
             kernels.conv2d_grad_input(
-                *arrays, x_shape, *self.geometry, out=grad_x._data, accumulate=True
+                grad_y._data, w, x_shape, *self.geometry[:4], out=place, accumulate=True
             )
         elif self.needs_input_grad[0]:
             grad_x = conv2d_grad_input(grad_y, self.input(1), x_shape, self.geometry)

@@ -139,21 +139,21 @@ class DeferredNorm(Deferred):
 class DeferredSum(Deferred):
     """The sum of a batch norm's result and another tensor."""
 
-    __slots__ = ("norm", "residual")
+    __slots__ = ("before", "residual")
 
     def __init__(self, norm: DeferredNorm, residual: Tensor) -> None:
         super().__init__(norm.shape, norm.dtype, (norm, residual))
-        self.norm: DeferredNorm | None = norm
+        self.before: DeferredNorm | None = norm
         self.residual: Tensor | None = residual
 
     def compute(self) -> Tensor:
-        out: Tensor = Add.apply(self.norm, self.residual)
+        out: Tensor = Add.apply(self.before, self.residual)
         return out
 
     def forget(self) -> None:
-        self.norm = self.residual = None
+        self.before = self.residual = None
 
     def then_relu(self) -> Tensor | None:
-        if self.can_join and self.norm is not None and self.norm.can_join:
-            return self.norm.with_relu(self.residual)
+        if self.can_join and self.before is not None and self.before.can_join:
+            return self.before.with_relu(self.residual)
         return None
