@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 
 import kernels
-from benchmarks.agreement_errors import LAYERS, layer_errors
+from benchmarks.agreement_errors import LAYERS, error_table, layer_errors
 from benchmarks.output import WIDTH
 from benchmarks.tables import Table, markdown, print_table
 from tinygrad_ft.data import DataError
@@ -35,10 +35,10 @@ from tinygrad_ft.data import DataError
     help="Threads for ours and for PyTorch.",
 )
 @click.option(
-    "--test-images", type=click.IntRange(min=1), help="Evaluate on so many only. Default: all."
+    "--errors",
+    is_flag=True,
+    help="Only the errors of single convolutions; needs neither DATA nor PyTorch.",
 )
-@click.option("--errors", is_flag=True, help="Only the single convolutions; needs neither DATA nor PyTorch.")
-@click.option("--gradients", is_flag=True, help="Only the first gradient.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 @click.option(
     "--out",
@@ -54,9 +54,7 @@ def main(
     batch: int,
     seed: int,
     threads: int,
-    test_images: int | None,
     errors: bool,
-    gradients: bool,
     as_markdown: bool,
     out: Path,
 ) -> None:
@@ -65,10 +63,14 @@ def main(
     DATA is a data set of images with the splits train and test: a folder, a .zip of one, or what
     else `tinygrad-ft` opens.
     """
-    show = _Shower(as_markdown)
     kernels.set_num_threads(threads)
     if errors:
-        show.tables([_error_table()])
+        say = Console(stderr=True, highlight=False, soft_wrap=True)
+        found = []
+        for layer in LAYERS:
+            say.print(layer.name)
+            found.append(layer_errors(layer))
+        _show([error_table(found)], as_markdown)
         return
     if data is None:
         raise click.UsageError("give DATA, a data set of images, or --errors")
@@ -77,14 +79,45 @@ def main(
     # imported here: --errors needs no PyTorch
     import torch
 
+    from benchmarks.agreement_chart import draw_trainings
     from benchmarks.agreement_gradients import compare
     from benchmarks.agreement_problem import open_problem
     from benchmarks.agreement_report import gradient_tables, training_tables
     from benchmarks.agreement_training import contenders
 
     torch.set_num_threads(threads)
+    say = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        problem = open_problem(data, steps, lr, batch, seed, test_images)
+        problem = open_problem(data, steps, lr, batch, seed)
         out.mkdir(parents=True, exist_ok=True)
     except (DataError, OSError) as error:
         raise click.UsageError(str(error)) from error
+    command = shlex.join(["python", "-m", "benchmarks.agreement", *sys.argv[1:]])
+    say.print("the first gradient", markup=False)
+    tables = gradient_tables(compare(problem))
+    trainings = {}
+    for name, train in contenders().items():
+        say.print(f"{steps} steps of {name}", markup=False)
+        trainings[name] = train(problem)
+    tables += training_tables(trainings)
+    picture = out / "agreement.png"
+    draw_trainings(picture, trainings, f"ResNet-20, batch {batch}, learning rate {lr:g}")
+    say.print(f"wrote {picture}", markup=False)
+    if as_markdown:
+        print(f"```\n{command}\n```\n")
+    _show(tables, as_markdown)
+
+
+def _show(tables: list[Table], as_markdown: bool) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    for table in tables:
+        if as_markdown:
+            print(markdown(table))
+        else:
+            print_table(console, table)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.agreement")

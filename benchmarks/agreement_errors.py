@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.agreement_switches import switched
 from benchmarks.cases._convolutions import GROUPS, Convolution
+from benchmarks.tables import Table
 from kernels import conv2d_forward, conv2d_grad_input, conv2d_grad_weight
 
 Array = NDArray[np.floating]
@@ -73,3 +74,23 @@ def _passes(layer: Convolution, x: Array, weight: Array, grad: Array) -> Sequenc
         conv2d_grad_input(grad, weight, x.shape, *options),
         conv2d_grad_weight(grad, x, weight.shape, *options),
     )
+
+
+def error_table(found: Sequence[LayerErrors]) -> Table:
+    """Errors of single convolutions."""
+    table = Table(
+        "relative root mean square error of 3x3 convolutions against float64",
+        ["layer", *(f"{name}: {which}" for name in PASSES for which in ("Winograd", "direct"))],
+        set(),
+    )
+    sections: dict[str, list[list[str]]] = {}
+    for errors in found:
+        layer = errors.layer
+        section = "3 input channels" if layer.channels == 3 else f"stride {layer.stride}"
+        cells = [layer.name]
+        for winograd, direct in zip(errors.winograd, errors.direct, strict=True):
+            cells += ["-" if winograd is None else f"{winograd:.1e}", f"{direct:.1e}"]
+        sections.setdefault(section, []).append(cells)
+    table.sections = list(sections.items())
+    table.notes = ["-: computed directly in any case"]
+    return table

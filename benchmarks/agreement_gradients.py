@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 import tinygrad_ft as tg
-from benchmarks.agreement_problem import Batch, Problem, Weights
 from benchmarks.agreement_errors import relative_error
+from benchmarks.agreement_problem import Batch, Problem, Weights
 from benchmarks.agreement_switches import switched
 from benchmarks.agreement_training import (
     CHANNELS_LAST,
@@ -125,7 +125,9 @@ def our_backward(
     with _relu_of(tg.nn.functional, relu):
         logits = model(tg.tensor(batch[0].astype(dtype)))
         tg.nn.functional.cross_entropy(logits, tg.tensor(batch[1])).backward()
-    gradients = {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad}
+    gradients = {
+        name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None
+    }
     return Backward(gradients, found)
 
 

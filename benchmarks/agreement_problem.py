@@ -15,7 +15,6 @@ from tinygrad_ft.data import (
     DataLoader,
     Dataset,
     Normalize,
-    Subset,
     dataset_splits,
     open_dataset,
 )
@@ -86,21 +85,19 @@ class Problem:
         return our_network.weights_of(model)
 
 
-def open_problem(
-    path: Path, steps: int, lr: float, batch: int, seed: int, test_images: int | None = None
-) -> Problem:
+def open_problem(path: Path, steps: int, lr: float, batch: int, seed: int) -> Problem:
     """The problem on the data set at a path, which needs images for training and for a test (or
-    for validation). `test_images`: only so many of the latter. Raises DataError."""
+    for validation). Raises DataError."""
     splits = dataset_splits(path)
     held_out = next((split for split in ("test", "val") if split in splits), None)
     if held_out is None or "train" not in splits:
-        raise DataError(f"{path} needs the splits train and test, it has {', '.join(splits)}")
+        raise DataError(
+            f"{path} needs the splits train and test, it has {', '.join(splits) or 'none'}"
+        )
     train = open_dataset(path, "train", size=SIZE, mode="RGB")
     if len(train) < batch:
         raise DataError(f"{path} has {len(train)} training images, fewer than a batch of {batch}")
     test = open_dataset(path, held_out, size=SIZE, mode="RGB", classes=train.classes)
-    if test_images is not None and test_images < len(test):
-        test = Subset(test, np.linspace(0, len(test) - 1, test_images).astype(np.int64))
     some = np.linspace(0, len(train) - 1, min(len(train), SAMPLE)).astype(np.int64)
     colours = get_batch(train, some)[0].reshape(-1, 3) / 255
     deviation = np.maximum(colours.std(0), 1e-3)

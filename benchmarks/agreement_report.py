@@ -1,11 +1,11 @@
 """What was found, as tables and sentences."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.agreement_errors import PASSES, LayerErrors
 from benchmarks.agreement_gradients import Comparison
 from benchmarks.agreement_training import CHANNELS_LAST, OURS, REFERENCE, Training
 from benchmarks.results import geometric_mean
@@ -31,7 +31,7 @@ def windows(steps: int) -> list[slice]:
     """The steps cut at 10, 20, 50, 100, 200 ...: each window is a part of the curve of its own
     kind."""
     cuts = [0, *(step for step in SHOWN_STEPS if 10 <= step < steps), steps]
-    return [slice(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 def strays(trainings: Trainings) -> dict[str, list[float]]:
@@ -62,18 +62,12 @@ def training_tables(trainings: Trainings) -> list[Table]:
     right = trainings[REFERENCE].losses
     steps = sorted({step for step in SHOWN_STEPS if step < len(right)} | {len(right)})
     losses = Table("losses", ["step", *names], set())
+    values = [[t.losses[step - 1] for t in trainings.values()] for step in steps]
+    apart = [[loss - row[names.index(REFERENCE)] for loss in row] for row in values]
+    shown = list(map(str, steps))
     losses.sections = [
-        (
-            "loss",
-            [[str(s), *(f"{t.losses[s - 1]:.4f}" for t in trainings.values())] for s in steps],
-        ),
-        (
-            f"difference to {REFERENCE}",
-            [
-                [str(s), *(f"{t.losses[s - 1] - right[s - 1]:.1e}" for t in trainings.values())]
-                for s in steps
-            ],
-        ),
+        ("loss", _rows(shown, values, "{:.4f}")),
+        (f"difference to {REFERENCE}", _rows(shown, apart, "{:.1e}")),
     ]
     found = strays(trainings)
     parts = [f"{part.start + 1} to {part.stop}" for part in windows(len(right))]
@@ -83,10 +77,10 @@ def training_tables(trainings: Trainings) -> list[Table]:
         set(),
     )
     straying.sections = [
-        ("mean absolute difference", _rows(parts, found.values(), "{:.1e}")),
+        ("mean absolute difference", _rows(parts, _turned(found.values()), "{:.1e}")),
         (
             f"as a multiple of {CHANNELS_LAST}",
-            _rows(parts, [ratios(trainings, name) for name in found], "{:.2f}"),
+            _rows(parts, _turned(ratios(trainings, name) for name in found), "{:.2f}"),
         ),
     ]
     ends = Table(
@@ -106,11 +100,14 @@ def training_tables(trainings: Trainings) -> list[Table]:
     return [losses, straying, ends]
 
 
-def _rows(labels: Sequence[str], columns: Iterable[Sequence[float]], form: str) -> list[list[str]]:
-    by_row = zip(*columns, strict=True)
+def _turned(columns: Iterable[Sequence[float]]) -> list[Sequence[float]]:
+    return list(zip(*columns, strict=True))
+
+
+def _rows(labels: Sequence[str], rows: Iterable[Sequence[float]], form: str) -> list[list[str]]:
     return [
-        [label, *(form.format(value) for value in values)]
-        for label, values in zip(labels, by_row, strict=True)
+        [label, *(form.format(value) for value in row)]
+        for label, row in zip(labels, rows, strict=True)
     ]
 
 
@@ -118,8 +115,9 @@ def verdict(trainings: Trainings) -> list[str]:
     """Whether ours follows PyTorch as closely as PyTorch's formats follow each other, and whether a
     loss was infinite or not a number."""
     lines = []
+    broken = [name for name, training in trainings.items() if not training.finite]
     for name in trainings:
-        if name.startswith(OURS):
+        if name.startswith(OURS) and not {name, REFERENCE, CHANNELS_LAST} & set(broken):
             found = ratios(trainings, name)
             mean = geometric_mean(found) if min(found) > 0 else 0.0
             further = "no further" if mean <= 1 else f"{mean:.2f} times as far"
@@ -128,7 +126,6 @@ def verdict(trainings: Trainings) -> list[str]:
                 f"(geometric mean over the windows {mean:.2f}, "
                 f"from {min(found):.2f} to {max(found):.2f})"
             )
-    broken = [name for name, training in trainings.items() if not training.finite]
     lines.append(
         f"losses that are not finite: {', '.join(broken)}" if broken else "every loss is finite"
     )
@@ -142,54 +139,17 @@ def gradient_tables(comparison: Comparison) -> list[Table]:
     layers = comparison.layers
     counts = [mask.size for mask in comparison.double.masks]
     flips = comparison.flips()
+    errors = comparison.errors(comparison.free), comparison.errors(comparison.held)
+    places = [f"{layer} (of {n:,})" for layer, n in zip(layers, counts, strict=False)]
+    places.append(f"all (of {sum(counts):,})")
+    totals = [sum(column) for column in zip(*flips, strict=True)]
     table.sections = [
-        (
-            "relative L2 error",
-            [
-                [layer, *(f"{e:.1e}" for e in errors)]
-                for layer, errors in zip(
-                    layers, comparison.errors(comparison.free), strict=True
-                )
-            ],
-        ),
-        (
-            "the same with the masks of float64",
-            [
-                [layer, *(f"{e:.1e}" for e in errors)]
-                for layer, errors in zip(
-                    layers, comparison.errors(comparison.held), strict=True
-                )
-            ],
-        ),
-        (
-            "places that its ReLU lets through, other than in float64",
-            [
-                [f"{layer} (of {count:,})", *map(str, row)]
-                for layer, count, row in zip(layers[:-1], counts, flips, strict=True)
-            ]
-            + [[f"all (of {sum(counts):,})", *(str(sum(column)) for column in zip(*flips, strict=True))]],
-        ),
+        ("relative L2 error", _rows(layers, errors[0], "{:.1e}")),
+        ("the same with the masks of float64", _rows(layers, errors[1], "{:.1e}")),
+        ("places that its ReLU treats otherwise", _rows(places, [*flips, totals], "{}")),
     ]
     apart, switched = comparison.checks
     table.notes = [
         f"float64 is ours; PyTorch's differs by {apart:.1e} at most, and in {switched} places",
     ]
     return [table]
-
-
-def error_table(found: Sequence[LayerErrors]) -> Table:
-    """Errors of single convolutions."""
-    table = Table(
-        "relative root mean square error of 3x3 convolutions against float64",
-        ["layer", *(f"{name}: {which}" for name in PASSES for which in ("Winograd", "direct"))],
-        set(),
-    )
-    rows = []
-    for errors in found:
-        cells = [errors.layer.name]
-        for winograd, direct in zip(errors.winograd, errors.direct, strict=True):
-            cells += ["-" if winograd is None else f"{winograd:.1e}", f"{direct:.1e}"]
-        rows.append(cells)
-    table.sections = [("float32", rows)]
-    table.notes = ["-: computed directly in any case"]
-    return table

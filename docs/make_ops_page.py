@@ -51,6 +51,8 @@ gradient that the op gives to its input `x`. `*` and `/` are elementwise, `@` is
 `x^T` the transpose. An operand that was broadcast gets its gradient summed over the copies. Where
 the name of a class stands above formulas, the op chooses between classes or uses several. Every
 backward is made of ops of this page, so each formula can be differentiated again, to any order.
+Of windows s is the stride, d the dilation and b the border (padding); an element outside of its
+tensor, or at a place that is no integer, is 0.
 
 `tg` is `tinygrad_ft`, `F` is `tinygrad_ft.nn.functional`, and `x.name` a method of Tensor.
 """

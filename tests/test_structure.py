@@ -19,7 +19,9 @@ CORE = {
     "observe",
     "function",
     "engine",
+    "formulas",
     "gradcheck",
+    "mathml",
     "grad_mode",
     "random",
     "creation",
@@ -36,7 +38,15 @@ ALLOWED = {
     "data": {"data", "tensor in a function"},
     "io": {"io"},
     "train": {"kernels", "core", "ops", "nn", "optim", "models", "data", "io", "train", "version"},
-    "cli": {"kernels", "core", "ops", "nn", "models", "data", "io", "train", "cli", "version"},
+    "explain": {
+        *("kernels", "core", "ops", "nn", "optim", "models", "data", "io"),
+        *("formulas", "mathml", "explain", "version"),
+    },
+    "lessons": {"kernels", "core", "ops", "lessons"},
+    "cli": {
+        *("kernels", "core", "ops", "nn", "models", "data", "io", "train", "explain"),
+        *("lessons", "cli", "version"),
+    },
 }
 
 

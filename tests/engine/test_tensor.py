@@ -122,6 +122,14 @@ def test_repr(make, text: str) -> None:
     assert repr(make()) == text
 
 
+def test_format() -> None:
+    loss = tg.tensor(2.0, requires_grad=True) / 3
+    assert f"{loss:.3f} {loss:>8.1e} {tg.tensor(7):03d}" == "0.667  6.7e-01 007"
+    assert f"{tg.tensor([1.0])}" == "tensor([1.])"
+    with pytest.raises(TypeError, match="format"):
+        f"{tg.tensor([1.0]):.2f}"
+
+
 def test_a_large_tensor_is_printed_short() -> None:
     assert len(repr(tg.zeros(1000, 1000))) < 1000
 

@@ -69,8 +69,8 @@ def test_parameters_without_a_gradient_and_why() -> None:
     model.spare = spare
     e = explained(compute, {"model": model, "elsewhere": nn.Linear(1, 1)})
     assert texts(e, "frozen") == [
-        "No gradient for model.bn.weight, model.bn.bias: frozen: requires_grad is off, so nothing asks for "
-        "their gradient."
+        "No gradient for model.bn.weight, model.bn.bias: frozen: requires_grad is off, so nothing "
+        "asks for their gradient."
     ]
     assert texts(e, "detached")[0].startswith(
         "No gradient for model.conv.weight, model.conv.bias: cut off"

@@ -1,4 +1,5 @@
-"""ONNX files put together node by node, as other exporters write them. Needs the package onnx."""
+"""ONNX files put together node by node, as other exporters write them. Tests that import this are
+skipped where the package onnx is not installed."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper, save
+import pytest
+
+onnx = pytest.importorskip("onnx")
+helper = onnx.helper
 
 Shape = Sequence[int | str | None]
 
@@ -61,12 +65,15 @@ class Graph:
         )  # fmt: skip
 
     def save(self, path: Path, *outputs: str, **options: Any) -> Path:
-        inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)]
-        values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-        weights = [numpy_helper.from_array(v, n) for n, v in self.weights.items()]
+        inputs = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, self.shape)]
+        values = [
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs
+        ]
+        weights = [onnx.numpy_helper.from_array(v, n) for n, v in self.weights.items()]
         graph = helper.make_graph(self.nodes, "g", inputs, values, weights)
         opsets = [helper.make_opsetid("", self.opset)]
-        save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path, **options)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        onnx.save(model, path, **options)
         return path
 
 

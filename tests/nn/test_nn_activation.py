@@ -11,8 +11,10 @@ from tinygrad_ft import nn
 LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("CELU", (), {}),
     ("CELU", (0.5,), {}),
+    ("CELU", (0.5,), {"inplace": True}),
     ("ELU", (), {}),
     ("ELU", (), {"alpha": 2.0}),
+    ("ELU", (2.0,), {"inplace": True}),
     ("GELU", (), {}),
     ("GELU", (), {"approximate": "tanh"}),
     ("GLU", (), {}),
@@ -21,17 +23,24 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("Hardswish", (), {}),
     ("Hardtanh", (), {}),
     ("Hardtanh", (-2.0, 0.5), {}),
+    ("Hardtanh", (-2.0, 0.5), {"inplace": True}),
     ("LeakyReLU", (), {}),
     ("LeakyReLU", (0.2,), {}),
+    ("LeakyReLU", (0.2,), {"inplace": True}),
     ("LogSigmoid", (), {}),
     ("LogSoftmax", (1,), {}),
     ("Mish", (), {}),
+    ("Mish", (), {"inplace": True}),
     ("PReLU", (), {}),
     ("PReLU", (4, 0.1), {}),
     ("ReLU", (), {}),
+    ("ReLU", (), {"inplace": True}),
     ("ReLU6", (), {}),
+    ("ReLU6", (), {"inplace": True}),
     ("SELU", (), {}),
+    ("SELU", (), {"inplace": True}),
     ("SiLU", (), {}),
+    ("SiLU", (), {"inplace": True}),
     ("Sigmoid", (), {}),
     ("Softmax", (), {"dim": 0}),
     ("Softmin", (), {"dim": 1}),
@@ -41,6 +50,7 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("Tanh", (), {}),
     ("Tanhshrink", (), {}),
     ("Threshold", (0.1, 20.0), {}),
+    ("Threshold", (0.1, 20.0), {"inplace": True}),
 ]
 
 
@@ -50,8 +60,10 @@ def test_layer_is_that_of_torch(name: str, args: tuple, kwargs: dict) -> None:
     ours, theirs = getattr(nn, name)(*args, **kwargs), getattr(torch.nn, name)(*args, **kwargs)
     assert repr(ours) == repr(theirs)
     x = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32) * 3
-    found, expected = ours(tg.tensor(x)), theirs(torch.tensor(x))
+    data = tg.tensor(x)
+    found, expected = ours(data), theirs(torch.tensor(x))
     assert found.dtype == np.float32
+    np.testing.assert_array_equal(data.numpy(), x, "inplace or not, the input stays as it was")
     np.testing.assert_allclose(found.numpy(), expected.detach().numpy(), rtol=1e-5, atol=1e-6)
 
 

@@ -149,7 +149,7 @@ def test_whole_channels_are_dropped_in_training(kind, shape):
     assert abs(dropped - 0.3) < 5 * np.sqrt(0.3 * 0.7 / 2000)
     np.testing.assert_allclose(out[out != 0], 1 / 0.7, rtol=1e-6)
     np.testing.assert_array_equal(layer.eval()(x).numpy(), x.numpy())
-    assert repr(layer) == f"{kind}(p=0.3)"
+    assert repr(layer) == f"{kind}(p=0.3, inplace=False)"
 
 
 def test_alpha_dropout_keeps_mean_and_variance():

@@ -173,7 +173,7 @@ def test_repr_is_nested_as_in_pytorch():
         "  (act): ReLU()\n"
         "  (rest): Sequential(\n"
         "    (0): Linear(in_features=4, out_features=4, bias=True)\n"
-        "    (1): Dropout(p=0.25)\n"
+        "    (1): Dropout(p=0.25, inplace=False)\n"
         "    (2): Linear(in_features=4, out_features=2, bias=True)\n"
         "  )\n"
         ")"

@@ -146,6 +146,8 @@ SIMILARITIES = [
          options(dim=-1), note="broadcast"),
     case("cosine_similarity", [real(3), real(3)], lambda a, b: cosine(a, b, 0), options(dim=0),
          note="vectors"),
+    case("cosine_similarity", [real(3, 2), real(1, 2)],
+         lambda a, b: cosine(a, np.tile(b, (3, 1)), 0), options(dim=0), note="one for all"),
     case("cosine_similarity", [real(0, 3), real(0, 3)], cosine, note="empty"),
     case("normalize", [real(2, 3)], lambda x: p_normalized(x, 2, 1), order=3),
     case("normalize", [real(2, 3)], lambda x: p_normalized(x, 3, 0), options(p=3.0, dim=0),

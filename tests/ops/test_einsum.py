@@ -69,6 +69,16 @@ def test_gradients_of_random_equations(drawn: tuple) -> None:
         )
 
 
+@given(equations())
+@settings(max_examples=25, deadline=None)
+def test_second_derivatives_of_random_equations(drawn: tuple) -> None:
+    equation, shapes = drawn
+    rng = np.random.default_rng(2)
+    tensors = [tg.Tensor(np.asarray(rng.standard_normal(s)), requires_grad=True) for s in shapes]
+    if sum(t.numel() for t in tensors) <= 24:
+        assert tg.gradcheck(lambda *x: tg.einsum(equation, *x), tensors, order=2, rtol=1e-3)
+
+
 def test_the_order_of_products_saves_memory() -> None:
     """From left to right the first product would have 4 * 10^10 elements."""
     side = 200_000

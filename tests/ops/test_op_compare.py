@@ -70,12 +70,20 @@ def test_bits() -> None:
     assert (a ^ b).tolist() == [False, True, False]
     assert (~a).tolist() == [False, False, True]
     assert (tg.tensor([6]) & 3).tolist() == [2]
+    assert (3 & tg.tensor([6])).tolist() == [2]
+    assert (1 | tg.tensor([6])).tolist() == [7]
+    assert (True ^ a).tolist() == [False, False, True]
     assert (tg.tensor([6]) ^ tg.tensor([3])).tolist() == [5]
     for f in (lambda: tg.ones(1) & 1, lambda: a | tg.ones(3), lambda: ~tg.ones(1)):
         with pytest.raises(TypeError, match=r"(bitwise_and|bitwise_or|invert): .*float32"):
             f()
     with pytest.raises(ValueError, match=r"bitwise_and: shapes \(3,\) and \(2,\)"):
         a & tg.tensor([True, False])
+
+
+def test_in_asks_for_an_equal_element() -> None:
+    x = tg.tensor([[1.0, 2.0], [3.0, np.nan]])
+    assert 3 in x and 4 not in x and np.nan not in x and tg.tensor(2) in x
 
 
 def test_functions_of_one() -> None:

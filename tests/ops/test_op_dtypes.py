@@ -193,6 +193,41 @@ def test_two_tensors_as_in_torch(name: str) -> None:
     assert compared >= 16
 
 
+@pytest.mark.parametrize("name", [*BINARY, "where"])
+def test_a_tensor_without_dimensions_is_weak_as_in_torch(name: str) -> None:
+    compared = 0
+    for left in DTYPES:
+        for right in DTYPES:
+            for shapes in (((), (3,)), ((3,), ()), ((1,), ()), ((), ())):
+                x, y = sample(left, *shapes[0]), sample(right, *shapes[1])
+                mask = [np.array([True, False, True])] if name == "where" else []
+                results = both(lambda lib: getattr(lib, name), *mask, x, y)
+                compared += agree(results, left, right, shapes)
+    assert compared >= 60
+
+
+def test_gradients_of_a_weak_tensor_keep_its_dtype() -> None:
+    x = tg.ones(2, 3, requires_grad=True)
+    scale = tg.tensor(2.0, dtype=np.float64, requires_grad=True)
+    for out in (x * scale, tg.lerp(x, x, scale), tg.clamp(x, scale, x), tg.where(x > 0, x, scale)):
+        assert out.dtype == np.float32
+        gradients = tg.autograd.grad(out.sum(), [x, scale])
+        assert [g.dtype for g in gradients] == [np.float32, np.float64]
+
+
+@pytest.mark.parametrize("f", [lambda lib: lib.add, lambda lib: lib.sub])
+def test_alpha_takes_the_dtype_of_the_result(f: Callable) -> None:
+    torch = pytest.importorskip("torch")
+    x, y = np.array([0.5, 1.5]), np.array([1, 3])
+    for a, b, alpha in ((x, y, 0.5), (y, x, 0.5), (y, y, 2), (x, x.astype(np.float32), 1e300)):
+        found = f(tg)(tg.Tensor(a), tg.Tensor(b), alpha=alpha).numpy()
+        expected = f(torch)(torch.tensor(a), torch.tensor(b), alpha=alpha).numpy()
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(TypeError, match=r"alpha=0\.5 is a float, but the operands are int64"):
+        f(tg)(tg.Tensor(y), tg.Tensor(y), alpha=0.5)
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_a_tensor_and_a_number_as_in_torch(name: str) -> None:
     f = getattr(operator, name)

@@ -98,6 +98,56 @@ def test_clamp_passes_the_gradient_at_its_limits() -> None:
         np.testing.assert_array_equal(f, e)
 
 
+def test_clamp_between_equal_limits() -> None:
+    x = np.array([-1.0, 0.0, 1.0, NAN])
+    for low, high in ((0.0, 0.0), (0.5, -0.5), (NAN, 1.0)):
+        limits = [np.full(4, low), np.full(4, high)]
+        ours = value_and_gradient(lambda t, *l: t.clamp(*l), x, *limits)
+        theirs = from_torch(lambda t, *l: t.clamp(*l), x, *limits)
+        for f, e in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(f, e)
+
+
+def test_the_gradient_of_an_extreme_that_is_nan_goes_to_the_nan() -> None:
+    x = np.array([[1.0, NAN, 3.0, NAN], [1.0, 3.0, 3.0, 2.0]])
+    for name in ("amax", "amin"):
+        _, gradient = value_and_gradient(lambda t, name=name: getattr(t, name)(1), x)
+        np.testing.assert_array_equal(gradient[0], [0, 0.5, 0, 0.5])
+    # that of max() is PyTorch's too
+    np.testing.assert_array_equal(
+        *(f(lambda t: t.max(), x)[1] for f in (value_and_gradient, from_torch))
+    )
+
+
+@pytest.mark.parametrize("name", ["asin", "acos"])
+def test_curvature_of_arcs_at_their_ends(name: str) -> None:
+    x = tg.tensor([-1.0, -0.999, 0.0, 0.999, 1.0, 2.0], dtype=np.float64, requires_grad=True)
+    (slope,) = tg.autograd.grad(getattr(x, name)().sum(), x, create_graph=True)
+    (curvature,) = tg.autograd.grad(slope.sum(), x, create_graph=True)
+    sign = 1 if name == "asin" else -1
+    edge = 0.999 / (1 - 0.999**2) ** 1.5
+    np.testing.assert_allclose(curvature.numpy() * sign, [-INF, -edge, 0, edge, INF, NAN])
+    (third,) = tg.autograd.grad(curvature.sum(), x)
+    np.testing.assert_array_equal(third.numpy()[[0, 2, 4]] * sign, [INF, 1, INF])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_curvature_of_atan_far_out(dtype: type) -> None:
+    x = tg.tensor([-INF, -1e38, 1.0, 1e38, INF], dtype=dtype, requires_grad=True)
+    (slope,) = tg.autograd.grad(x.atan().sum(), x, create_graph=True)
+    (curvature,) = tg.autograd.grad(slope.sum(), x)
+    np.testing.assert_allclose(slope.numpy(), [0, 0, 0.5, 0, 0], atol=1e-70)
+    np.testing.assert_allclose(curvature.numpy(), [0, 0, -0.5, 0, 0], atol=1e-70)
+
+
+@pytest.mark.parametrize("loss", [F.huber_loss, F.smooth_l1_loss])
+def test_curvature_at_the_corners_of_rounded_losses(loss) -> None:
+    x = tg.tensor([-1.0, -0.5, 0.5, 1.0, 2.0], requires_grad=True)
+    (slope,) = tg.autograd.grad(loss(x, tg.zeros(5), "sum"), x, create_graph=True)
+    assert slope.tolist() == [-1, -0.5, 0.5, 1, 1]
+    assert tg.autograd.grad(slope.sum(), x)[0].tolist() == [0, 1, 1, 0, 0]
+
+
 def test_std_of_equal_numbers() -> None:
     x = np.full((2, 3), 4.0)
     for f, e in zip(

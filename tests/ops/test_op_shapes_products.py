@@ -1,6 +1,5 @@
-"""Matrix products in every rank, and einsum over generated equations, as in NumPy."""
+"""Matrix products in every rank, as in NumPy; einsum is in test_einsum.py."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -58,45 +57,3 @@ def test_tensordot(data: st.DataObject, count: int) -> None:
     order = data.draw(st.permutations(range(count)))
     dims = [len(left) + i for i in order], [i - b.ndim for i in order]
     check(lambda x, y: tg.tensordot(x, y, dims), lambda x, y: np.tensordot(x, y, dims), [a, b])
-
-
-@st.composite
-def equations(draw: st.DrawFn) -> tuple[str, list[tuple[int, ...]]]:
-    """Up to three operands; letters may repeat within one, be summed, or stay in any order."""
-    sizes = {letter: draw(st.integers(1, 3)) for letter in "abcdE"}
-    terms, shapes = [], []
-    dots = [draw(st.integers(0, 1)) for _ in range(draw(st.integers(1, 3)))]
-    wide = draw(st.integers(1, 2))
-    for has_dots in dots:
-        letters = draw(st.lists(st.sampled_from("abcdE"), max_size=3))
-        shape = [sizes[c] for c in letters]
-        term = "".join(letters)
-        if has_dots:
-            at = draw(st.integers(0, len(letters)))
-            term = term[:at] + "..." + term[at:]
-            shape[at:at] = [wide]
-        terms.append(term)
-        shapes.append(tuple(shape))
-    equation = ",".join(terms)
-    used = sorted({c for c in equation if c.isalpha()})
-    if draw(st.booleans()):
-        kept = draw(st.lists(st.sampled_from(used), unique=True)) if used else []
-        equation += "->" + ("..." if any(dots) else "") + "".join(kept)
-    return equation, shapes
-
-
-@given(equations())
-@settings(max_examples=120)
-def test_einsum(drawn: tuple) -> None:
-    equation, shapes = drawn
-    arrays = [values(s, i) / max(1, math.prod(s)) for i, s in enumerate(shapes)]
-    check(lambda *x: tg.einsum(equation, *x), lambda *a: np.einsum(equation, *a), arrays)
-
-
-@given(equations())
-@settings(max_examples=25)
-def test_einsum_to_second_order(drawn: tuple) -> None:
-    equation, shapes = drawn
-    tensors = [tg.Tensor(values(s, i), requires_grad=True) for i, s in enumerate(shapes)]
-    if sum(t.numel() for t in tensors) <= 24:
-        assert tg.gradcheck(lambda *x: tg.einsum(equation, *x), tensors, order=2, rtol=1e-3)

@@ -364,6 +364,13 @@ def test_cat(sizes: list[int], dim: int) -> None:
     check(lambda *x: tg.cat(x, dim), lambda *a: np.concatenate(a, dim), arrays)
 
 
+def test_cat_to_a_list_that_starts_with_nothing() -> None:
+    rows = tg.tensor([[1, 2], [3, 4]])
+    out = tg.cat([tg.tensor([]), rows, rows], dim=1)
+    assert out.dtype == np.float32
+    assert out.tolist() == [[1, 2, 1, 2], [3, 4, 3, 4]]
+
+
 @given(shapes)
 @few
 def test_views_of_any_shape_of_nothing(shape: Shape) -> None:

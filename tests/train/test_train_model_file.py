@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from train_helpers import ARCHITECTURE, CLASSES, arrays, colours, make_card, make_model, same
 
+from tinygrad_ft import manual_seed
 from tinygrad_ft.data import ArrayDataset, DataError
 from tinygrad_ft.data.randomness import Draw
 from tinygrad_ft.io import WeightsError, load_checkpoint, save_checkpoint
+from tinygrad_ft.models import create_model
 from tinygrad_ft.train import ModelCard, Preprocessing, SettingsError, load_model, save_model
 from tinygrad_ft.train.model_file import read_card
 
@@ -140,6 +143,21 @@ def test_bare_weights(tmp_path):
     with pytest.raises(WeightsError, match=message) as error:
         load_model(path, four)
     assert "\n" not in str(error.value)
+
+
+def test_bare_safetensors_as_timm_and_torchvision_name_them(tmp_path):
+    """timm's ResNets have torchvision's names; its files say nothing but {"format": "pt"}."""
+    manual_seed(0)
+    model = create_model("resnet50", width=2, num_classes=3)
+    names = {name.rpartition(".")[0] for name in model.state_dict()}
+    assert {"conv1", "bn1", "layer1.0.downsample.1", "layer4.2.bn3", "fc"} <= names
+    path = tmp_path / "model.safetensors"
+    save_file(arrays(model), path, {"format": "pt"})
+    with pytest.raises(WeightsError, match="holds bare weights"):
+        load_model(path)
+    architecture = {"name": "resnet50", "width": 2, "num_classes": 3}
+    card = ModelCard(architecture, CLASSES, Preprocessing.named("imagenet", 224))
+    assert same(arrays(load_model(path, card)[0]), arrays(model))
 
 
 @pytest.mark.parametrize("change", ["missing", "further", "shape"])

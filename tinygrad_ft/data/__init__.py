@@ -14,6 +14,7 @@ from tinygrad_ft.data.fitted import FittedImages
 from tinygrad_ft.data.folder import ImageFolder
 from tinygrad_ft.data.idx import EMNIST, KMNIST, MNIST, FashionMNIST, MNISTFamily
 from tinygrad_ft.data.loader import DataLoader
+from tinygrad_ft.data.mixing import Mix
 from tinygrad_ft.data.randomness import Draw, sample_uniform
 from tinygrad_ft.data.sampling import BalancedSampler, RandomSampler, SequentialSampler
 from tinygrad_ft.data.transforms import (
@@ -47,6 +48,7 @@ __all__ = [
     "FittedImages",
     "ImageFolder",
     "MNISTFamily",
+    "Mix",
     "Normalize",
     "RandomCrop",
     "RandomHorizontalFlip",

@@ -28,7 +28,7 @@ def explain(
     One self-contained HTML file: the graph, each op forward and then backward with its formula, the
     real arrays, and for chosen elements the derivative by finite difference beside the one by
     backprop. The engine's own backward runs for it; no `.grad` changes and nothing is freed, so
-    `loss.backward()` can follow.
+    `loss.backward()` can follow. Hooks of tensors run as in any backward.
 
     loss       a Tensor, or a function that computes it: then every op is recorded as it runs. Of a
                Tensor computed outside of `recording()` the page shows what its graph kept for

@@ -65,4 +65,4 @@ def _formula(optimizer: Optimizer) -> str:
     lines = inspect.cleandoc(type(optimizer).__doc__ or "").split("\n")
     block = [line for line in lines if line.startswith("    ")]
     # the remarks stand far to the right of the formulas; a phone has no such width
-    return re.sub(r"(?<=\S) {3,}", "   ", textwrap.dedent("\n".join(block)))
+    return re.sub(r" {9,}", "   ", textwrap.dedent("\n".join(block)))

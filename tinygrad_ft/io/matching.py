@@ -103,7 +103,11 @@ def match_weights(
         else:
             mismatched[name] = (shapes[file_name], tuple(shape))
     unexpected = tuple(n for n in shapes if n not in used and not n.endswith(_COUNTER))
-    body = {n: math.prod(s) for n, s in expected.items() if not (head and n.startswith(f"{head}."))}
+    body = {
+        name: math.prod(shape)
+        for name, shape in expected.items()
+        if not (head and name.startswith(f"{head}.")) and not name.endswith(_COUNTER)
+    }
     total = sum(body.values())
     share = sum(body.get(name, 0) for name in matched) / total if total else 1.0
     numbers = sum(math.prod(expected[name]) for name in matched)

@@ -29,7 +29,9 @@ _NEXT_FIELDS = (b"\x12", b"\x1a", b"\x22", b"\x2a", b"\x32", b"\x3a", b"\x42", b
 
 def looks_like_onnx(head: bytes) -> bool:
     """Whether a file begins as ONNX: a small version number, then another field of a model."""
-    return head[:1] == _FIRST_FIELD and 1 <= head[1] <= 64 and head[2:3] in _NEXT_FIELDS
+    if len(head) < 3 or head[:1] != _FIRST_FIELD:
+        return False
+    return 1 <= head[1] <= 64 and head[2:3] in _NEXT_FIELDS
 
 
 def onnx_package(name: str = "onnx") -> Any:

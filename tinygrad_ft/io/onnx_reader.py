@@ -26,7 +26,8 @@ MIN_OPSET = 7  # of 2017; older files broadcast in other ways
 _MAX_NODES = 20_000
 _MAX_EXTENT = 1 << 20
 _OWN_DOMAINS = ("", "ai.onnx")
-_SUPPORTED = {**OPERATORS, **SHAPES}
+#: operators on maps and vectors; docs/weights.md lists them
+SUPPORTED = {**OPERATORS, **SHAPES}
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,12 @@ def _read_node(net: Layers, node: Any, opset: int, folder: Path) -> None:
         else:
             net.set_constant(node.output[0], fold(node, inputs, opset))
     else:
-        operator = _SUPPORTED.get(node.op_type) if own else None
+        operator = SUPPORTED.get(node.op_type) if own else None
         if operator is None:
             domain = "" if own else f" of {shown(node.domain, 40)}"
             raise BadContentError(
                 f"uses the operator {shown(node.op_type, 40)}{domain}, which is not supported; "
-                f"supported are {', '.join(sorted([*_SUPPORTED, 'Constant']))}"
+                f"supported are {', '.join(sorted([*SUPPORTED, 'Constant']))}"
             )
         operator(net, node, attributes)
 

@@ -118,14 +118,14 @@ class OnnxClassifier(ImageClassifier):
         self._stem = _Program(self, graph["stem"])
         self.stem_names = tuple(self._modules)
         for stage in graph["stages"]:
-            self.register_module(stage["name"], _Stage(stage["nodes"]))
+            if "." in stage["name"]:
+                raise ValueError(f"OnnxClassifier: {stage['name']!r} is no name of a stage")
+            _place(self, stage["name"], _Stage(stage["nodes"]))
         self.stage_names = tuple(stage["name"] for stage in graph["stages"])
         self._pool = _Program(self, graph["pool"])
         self.classifier_name = graph["head"]["name"]
-        if len({*self.stem_names, *self.stage_names, self.classifier_name}) != (
-            len(self._modules) + 1
-        ):
-            raise ValueError("OnnxClassifier: two parts of the network have one name")
+        if hasattr(self, self.classifier_name):
+            raise ValueError(f"OnnxClassifier: the name {self.classifier_name!r} is taken")
         self.num_features = graph["head"]["in_features"]
         self.graph = graph
         self.reset_classifier(num_classes)
@@ -148,11 +148,11 @@ def _place(owner: nn.Module, path: str, module: nn.Module) -> None:
     """Register `module` in `owner` under a path with dots; ValueError if it is taken."""
     *parents, name = path.split(".")
     for parent in parents:
-        if parent not in owner._modules:
+        if not hasattr(owner, parent):
             owner.register_module(parent, nn.Module())
         owner = owner.get_submodule(parent)
-    if name in owner._modules:
-        raise ValueError(f"OnnxClassifier: two layers have the name {path!r}")
+    if hasattr(owner, name):
+        raise ValueError(f"OnnxClassifier: the name {path!r} is taken")
     owner.register_module(name, module)
 
 

@@ -280,7 +280,7 @@ tanhshrink = unary(
 def softmin(input: TensorLike, dim: int) -> Tensor:
     """e^-x normalised to sum 1 along `dim`.
 
-    out_i = e^-x_i / sum_j e^-x_j
-    grad_x = out * (sum_j grad_out_j * out_j - grad_out)
+    out[i] = e^-x[i] / sum_j e^-x[j]
+    grad_x[i] = out[i] * (sum_j grad_out[j] * out[j] - grad_out[i])
     """
     return softmax(-float_operand("softmin", input), dim)

@@ -158,9 +158,16 @@ def conv2d(
 ) -> Tensor:
     """2-D convolution (cross-correlation, as in every framework).
 
-    out = conv(x, weight) + bias;  grad_x = conv2d_grad_input(grad_out, weight);
-    grad_weight = conv2d_grad_weight(grad_out, x);
+    out[n, o, i, j] = bias[o]
+    + sum_{c, p, q} weight[o, c, p, q] * x[n, c, s * i + d * p - b, s * j + d * q - b];
+    grad_x[n, c, k, l] = sum_{o, p, q} weight[o, c, p, q]
+    * grad_out[n, o, (k + b - d * p) / s, (l + b - d * q) / s];
+    grad_weight[o, c, p, q] = sum_{n, i, j} grad_out[n, o, i, j]
+    * x[n, c, s * i + d * p - b, s * j + d * q - b];
     grad_bias[o] = sum_{n, i, j} grad_out[n, o, i, j]
+
+    s is the stride, d the dilation, b the padding; x is 0 outside of the image, and grad_out at
+    places that are no integers inside of it.
 
     input (N, C, H, W) or (C, H, W), weight (O, C / groups, kH, kW), bias (O) -> (N, O, H', W') with
     H' = floor((H + 2 padding - dilation (kH - 1) - 1) / stride) + 1. `padding` may be "valid" (0)

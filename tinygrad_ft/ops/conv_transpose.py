@@ -51,9 +51,15 @@ def conv_transpose2d(
 ) -> Tensor:
     """2-D transposed convolution: each pixel of x spreads the weight over a window of the result.
 
-    out = conv2d_grad_input(x, weight) + bias;  grad_x = conv2d(grad_out, weight);
-    grad_weight = conv2d_grad_weight(x, grad_out);
+    out[n, o, k, l] = bias[o] + sum_{c, p, q} weight[c, o, p, q]
+    * x[n, c, (k + b - d * p) / s, (l + b - d * q) / s];
+    grad_x = conv2d(grad_out, weight);
+    grad_weight[c, o, p, q] = sum_{n, i, j} x[n, c, i, j]
+    * grad_out[n, o, s * i + d * p - b, s * j + d * q - b];
     grad_bias[o] = sum_{n, i, j} grad_out[n, o, i, j]
+
+    s is the stride, d the dilation, b the padding; x is 0 at places that are no integers inside of
+    the image.
 
     input (N, C, H, W) or (C, H, W), weight (C, O / groups, kH, kW), bias (O) -> (N, O, H', W') with
     H' = (H - 1) stride - 2 padding + dilation (kH - 1) + output_padding + 1. `output_padding` is

@@ -98,7 +98,9 @@ def max(
     second = dim if isinstance(dim, Tensor | np.ndarray) else other
     if second is not None:
         return maximum(input, second)
-    return amax(input) if dim is None else _with_indices(argmax, input, dim, keepdim)
+    if dim is None:
+        return extremum(Amax, "max", input, None, False)
+    return _with_indices(np.argmax, "max", input, dim, keepdim)
 
 
 def min(
@@ -116,7 +118,9 @@ def min(
     second = dim if isinstance(dim, Tensor | np.ndarray) else other
     if second is not None:
         return minimum(input, second)
-    return amin(input) if dim is None else _with_indices(argmin, input, dim, keepdim)
+    if dim is None:
+        return extremum(Amin, "min", input, None, False)
+    return _with_indices(np.argmin, "min", input, dim, keepdim)
 
 
 def argmax(input: TensorLike, dim: int | None = None, keepdim: bool = False) -> Tensor:
@@ -143,7 +147,7 @@ def median(input: TensorLike, dim: int | None = None, keepdim: bool = False) -> 
     """
     if dim is None:
         return extremum(Median, "median", input, None, False)
-    return _with_indices(_argmedian, input, dim, keepdim)
+    return _with_indices(_middle_along, "median", input, dim, keepdim)
 
 
 # ---- shared --------------------------------------------------------------------------------------
@@ -165,9 +169,11 @@ def pick(x: Tensor, indices: np.ndarray, dim: int) -> ValuesIndices:
     return ValuesIndices(take_along_dim(x, places, dim), places)
 
 
-def _with_indices(argument: Any, input: TensorLike, dim: Any, keepdim: bool) -> ValuesIndices:
+def _with_indices(
+    function: Any, name: str, input: TensorLike, dim: Any, keepdim: bool
+) -> ValuesIndices:
     x = as_tensor(input)
-    values, indices = pick(x, argument(x, dim, keepdim=True)._data, dim)
+    values, indices = pick(x, _argument(function, name, x, dim, True)._data, dim)
     if keepdim:
         return ValuesIndices(values, indices)
     return ValuesIndices(squeeze(values, dim), squeeze(indices, dim))
@@ -183,10 +189,6 @@ def _argument(
     if x.ndim == 0:
         return Tensor._wrap(np.asarray(0, np.int64))
     return Tensor._wrap(function(x._data, axis=axis, keepdims=keepdim).astype(np.int64))
-
-
-def _argmedian(x: Tensor, dim: int, keepdim: bool) -> Tensor:
-    return _argument(_middle_along, "median", x, dim, keepdim)
 
 
 def _middle_along(x: np.ndarray, axis: int, keepdims: bool) -> np.ndarray:

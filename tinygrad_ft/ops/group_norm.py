@@ -115,8 +115,9 @@ def layer_norm(
 ) -> Tensor:
     """Normalise over the last dimensions, whose sizes are `normalized_shape`.
 
-    out = (x - mean) / sqrt(var + eps) * weight + bias;  g = grad_out * weight,
-    grad_x = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps)
+    out = xhat * weight + bias;  xhat = (x - mean) / sqrt(var + eps);
+    grad_x = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps);  g = grad_out * weight;
+    grad_weight = sum(grad_out * xhat);  grad_bias = sum(grad_out)
 
     weight and bias have that shape. The variance is biased. Raises ValueError if shapes do not fit.
     """
@@ -132,8 +133,9 @@ def rms_norm(
 ) -> Tensor:
     """Divide by the root mean square over the last dimensions, of sizes `normalized_shape`.
 
-    out = x / sqrt(mean(x^2) + eps) * weight;  g = grad_out * weight,
-    grad_x = (g - xhat * mean(g * xhat)) / sqrt(mean(x^2) + eps)
+    out = xhat * weight;  xhat = x / sqrt(mean(x^2) + eps);
+    grad_x = (g - xhat * mean(g * xhat)) / sqrt(mean(x^2) + eps);  g = grad_out * weight;
+    grad_weight = sum(grad_out * xhat)
 
     `eps` None is the distance from 1 to the next number of the dtype. Raises ValueError if shapes
     do not fit.
@@ -152,8 +154,9 @@ def group_norm(
 ) -> Tensor:
     """Normalise each of `num_groups` groups of channels of each item of (N, C, ...).
 
-    out = (x - mean) / sqrt(var + eps) * weight + bias;  g = grad_out * weight,
-    grad_x = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps)
+    out = xhat * weight + bias;  xhat = (x - mean) / sqrt(var + eps);
+    grad_x = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps);  g = grad_out * weight;
+    grad_weight = sum(grad_out * xhat);  grad_bias = sum(grad_out)
 
     weight and bias are (C,). Raises ValueError if the shapes do not fit, or a batch of one has one
     number in each group.
@@ -186,8 +189,9 @@ def instance_norm(
 ) -> Tensor:
     """Normalise each channel of each item of (N, C, d1, ...) over d1, ...
 
-    out = (x - mean) / sqrt(var + eps) * weight + bias;  g = grad_out * weight,
-    grad_x = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps)
+    out = xhat * weight + bias;  xhat = (x - mean) / sqrt(var + eps);
+    grad_x = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps);  g = grad_out * weight;
+    grad_weight = sum(grad_out * xhat);  grad_bias = sum(grad_out)
 
     The running statistics are moved in place towards the mean over the batch of the items' means
     and unbiased variances. Without `use_input_stats` they are what x is normalised with, as in

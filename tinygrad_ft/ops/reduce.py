@@ -123,7 +123,7 @@ def std(
     """The standard deviation; the arguments are those of `var`.
 
     out = sqrt(sum_i (x[i] - xbar)^2 / (n - c))
-    grad_x[i] = grad_out * (x[i] - xbar) / ((n - c) * out) where out > 0 else 0
+    grad_x[i] = grad_out * (x[i] - xbar) / ((n - c) * out) where out > 0, else 0
     """
     return _root(_moments("std", input, dim, unbiased, keepdim, correction)[0])
 

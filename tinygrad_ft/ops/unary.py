@@ -140,6 +140,13 @@ _arc_slope: UnaryOp = unary(
     from_input=lambda grad_out, x: grad_out * (x * _arc_slope(x) ** 3),
 )
 
+
+def _finite(x: Tensor) -> Tensor:
+    """x with the largest number for infinity, where derivatives of any order are then 0."""
+    largest = float(np.finfo(x.dtype).max)
+    return x.clamp(-largest, largest)
+
+
 asin = unary(
     "asin",
     "The angle from -pi/2 to pi/2 whose sine is x.",
@@ -161,7 +168,7 @@ atan = unary(
     "The angle from -pi/2 to pi/2 whose tangent is x.",
     "out = atan x;  grad_x = grad_out / (1 + x^2)",
     np.arctan,
-    from_input=lambda grad_out, x: grad_out / (x * x + 1.0),
+    from_input=lambda grad_out, x: grad_out / (square(_finite(x)) + 1.0),
 )
 
 # ---- hyperbolic, sigmoid, error function ---------------------------------------------------------

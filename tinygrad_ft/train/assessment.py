@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_ft.train.bootstrap import Intervals, bootstrap
@@ -43,10 +43,7 @@ class Assessment:
             "weighted_precision": m.weighted_precision,
             "weighted_recall": m.weighted_recall,
             "weighted_f1": m.weighted_f1,
-            "intervals_95": {
-                name: [interval["low"], interval["high"]]
-                for name, interval in asdict(self.intervals).items()
-            },
+            "intervals_95": self.intervals.as_dict(),
             "loss": self.loss,
             "temperature": self.evaluation.temperature,
             "ece": self.reliability.ece,

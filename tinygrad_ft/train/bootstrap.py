@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -25,6 +25,10 @@ class Intervals:
     accuracy: Interval
     macro_recall: Interval
     macro_f1: Interval
+
+    def as_dict(self) -> dict[str, list[float]]:
+        """[low, high] of each, for JSON."""
+        return {f.name: [(i := getattr(self, f.name)).low, i.high] for f in fields(self)}
 
 
 def bootstrap(confusion: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Intervals:

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinygrad_ft.data import DataLoader, Dataset
-from tinygrad_ft.grad_mode import no_grad
+from tinygrad_ft.grad_mode import inference_mode
 from tinygrad_ft.nn import Module
 from tinygrad_ft.nn import functional as F
 from tinygrad_ft.tensor import Tensor
 from tinygrad_ft.train.calibration import Reliability, reliability
+from tinygrad_ft.train.evaluation_batch import evaluation_batch
 from tinygrad_ft.train.metrics import Metrics, measure, top_k_accuracy
 from tinygrad_ft.train.preprocessing import Preprocessing
-
-EVAL_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,16 @@ def predict_scores(
     dataset: Dataset,
     preprocessing: Preprocessing,
     *,
-    batch_size: int = EVAL_BATCH,
+    batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """The scores of `model` in evaluation mode for every image of `dataset`, in order.
 
-    `on_batch` is told the number of images of each finished batch. The model's mode is put back.
+    `batch_size` is that of `evaluation_batch` if it is not given; `on_batch` is told the number of
+    images of each finished batch. The model's mode is put back.
     """
+    if batch_size is None:
+        batch_size = evaluation_batch(model, preprocessing.shape)
     loader = DataLoader(
         dataset,
         batch_size=batch_size,
@@ -90,7 +92,7 @@ def predict_scores(
     model.eval()
     scores, labels = [], []
     try:
-        with no_grad():
+        with inference_mode():
             for images, targets in loader:
                 scores.append(model(Tensor(images)).numpy())
                 labels.append(targets)

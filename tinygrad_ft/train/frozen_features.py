@@ -11,10 +11,11 @@ import numpy as np
 from tinygrad_ft import nn
 from tinygrad_ft.data import DataLoader, Dataset
 from tinygrad_ft.data.datasets import get_batch
-from tinygrad_ft.grad_mode import no_grad
+from tinygrad_ft.grad_mode import inference_mode
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.tensor import Tensor
-from tinygrad_ft.train.evaluation import EVAL_BATCH, Evaluation, arrays
+from tinygrad_ft.train.evaluation import Evaluation, arrays
+from tinygrad_ft.train.evaluation_batch import evaluation_batch
 from tinygrad_ft.train.preprocessing import Preprocessing
 
 
@@ -48,7 +49,7 @@ def feature_bytes(model: ImageClassifier, stages: int, dataset: Dataset) -> int:
     """The memory that the features of one image of `dataset` take."""
     images, _ = get_batch(dataset, np.array([0]))
     floats = np.ascontiguousarray(images, np.float32).transpose(0, 3, 1, 2)
-    with no_grad(), _evaluating(model):
+    with inference_mode(), _evaluating(model):
         return 4 * math.prod(forward_to(model, stages, Tensor(floats)).shape)
 
 
@@ -71,9 +72,10 @@ class FrozenFeatures:
         on_batch: Callable[[int], None],
     ) -> None:
         """`on_batch` is told the number of images of each finished batch."""
+        self._batch = evaluation_batch(model, preprocessing.shape)
         loader = DataLoader(
             dataset,
-            batch_size=EVAL_BATCH,
+            batch_size=self._batch,
             transform=preprocessing.evaluation_transform(),
             collate_fn=arrays,
         )
@@ -83,7 +85,7 @@ class FrozenFeatures:
         self.fingerprint = dataset.fingerprint
         self.features = np.empty(0, np.float32)
         done = 0
-        with no_grad(), _evaluating(model):
+        with inference_mode(), _evaluating(model):
             for images, labels in loader:
                 found = forward_to(model, stages, Tensor(images)).numpy()
                 if found.ndim == 4:
@@ -106,9 +108,9 @@ class FrozenFeatures:
     def evaluate(self, model: ImageClassifier) -> Evaluation:
         """The scores of the rest of `model`, in evaluation mode."""
         scores = []
-        with no_grad(), _evaluating(model):
-            for start in range(0, len(self), EVAL_BATCH):
-                part = self.features[start : start + EVAL_BATCH]
+        with inference_mode(), _evaluating(model):
+            for start in range(0, len(self), self._batch):
+                part = self.features[start : start + self._batch]
                 x = part.transpose(0, 3, 1, 2) if part.ndim == 4 else part
                 scores.append(forward_from(model, self.stages, Tensor(x)).numpy())
         return Evaluation(np.concatenate(scores), self.targets)

@@ -57,6 +57,11 @@ class Preprocessing:
     def channels(self) -> int:
         return len(self.mean)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image as the network takes it."""
+        return self.channels, self.size, self.size
+
     @classmethod
     def named(cls, name: str, size: int) -> Preprocessing:
         """One of the published pairs: imagenet, cifar10, cifar100, half."""

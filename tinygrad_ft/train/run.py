@@ -13,6 +13,7 @@ from kernels import get_num_threads
 from tinygrad_ft.data import Dataset
 from tinygrad_ft.io import RunFolder, RunFolderError, atomic_write, fingerprint_state, short
 from tinygrad_ft.models.classifier import ImageClassifier
+from tinygrad_ft.train.assessment import assess
 from tinygrad_ft.train.calibration import fit_temperature
 from tinygrad_ft.train.checkpoints import check_identity
 from tinygrad_ft.train.model_file import ModelCard, save_model
@@ -30,6 +31,8 @@ class Outcome:
 
     judged_on           "test", or "validation" or "training" where the data has nothing better
     images              number of images it was judged on
+    intervals_95        accuracy, macro_recall, macro_f1: [low, high] of the 95% confidence interval
+    ece                 expected calibration error, without a temperature
     best_epoch          the chosen epoch
     epochs_trained      all of the settings, or fewer if patience ended the run
     training_seconds    time spent in training steps, over all resumes
@@ -42,6 +45,8 @@ class Outcome:
     macro_recall: float
     macro_f1: float
     loss: float
+    intervals_95: dict[str, list[float]]
+    ece: float
     best_epoch: int
     training_seconds: float
     weights_fingerprint: str
@@ -108,7 +113,8 @@ def execute(
         save_model(run.best_path, best, replace(card, temperature=temperature))
     # without test images what was just seen is what it is judged on
     evaluation = seen if seen and dataset is splits.val else trainer.evaluate(dataset, judged_on)
-    metrics = evaluation.metrics()
+    found = assess(evaluation)
+    metrics = found.metrics
     best_epoch = trainer.position.best_epoch
     assert best_epoch is not None  # there is at least one epoch
     weights = {name: value.numpy() for name, value in best.state_dict().items()}
@@ -118,7 +124,9 @@ def execute(
         accuracy=metrics.accuracy,
         macro_recall=metrics.macro_recall,
         macro_f1=metrics.macro_f1,
-        loss=evaluation.loss,
+        loss=found.loss,
+        intervals_95=found.intervals.as_dict(),
+        ece=found.reliability.ece,
         best_epoch=best_epoch,
         training_seconds=round(sum(row["seconds"] for row in history), 3),
         weights_fingerprint=fingerprint_state(weights),

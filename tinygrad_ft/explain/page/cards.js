@@ -33,7 +33,8 @@ function arrayBody(a, label) {
       a.histogram ? histogramOf(a.histogram, label) : null));
   }
   if (a.numbers) {
-    const table = numberTable(a.numbers, a.shape, label);
+    const wide = a.shape.length > 1 && a.shape.at(-1) > 5;
+    const table = numberTable(a.numbers, a.shape, label, undefined, wide ? 3 : 4);
     const folded = a.picture || !readable(a);
     parts.push(folded
       ? element("details", {}, element("summary", {}, `all ${a.numbers.length} numbers`), table)
@@ -59,8 +60,8 @@ function checkTable(number, name) {
   if (!checks || checks.length === 0) return null;
   const rows = checks.map((c) => element("tr", {},
     element("th", { scope: "row" }, element("code", {}, `${name}[${c.element.join(", ")}]`.replace("[]", ""))),
-    element("td", { "data-value": c.backprop }, short(c.backprop, 7)),
-    element("td", { "data-value": c.difference }, short(c.difference, 7)),
+    element("td", { "data-value": c.backprop }, short(c.backprop, 6)),
+    element("td", { "data-value": c.difference }, short(c.difference, 6)),
     element("td", { "data-value": c.apart }, c.corner ? "corner" : short(c.apart, 2))));
   return element("div", { class: "scroll" }, element("table", { class: "checks" },
     element("caption", {}, "Proof: move one number a little, run forward again in float64, divide"),

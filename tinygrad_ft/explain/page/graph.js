@@ -23,14 +23,19 @@ function coverOf(path) {
   return prefixes(boxOf(path)).find((p) => graph.closed.has(groupKey(p))) ?? null;
 }
 
-// a module of one op and nothing else needs no box: its name stands in the op
+const opsOf = new Map();
+DATA.ops.forEach((op, i) => prefixes(op.group).forEach((p) => {
+  const key = groupKey(p);
+  opsOf.set(key, [...(opsOf.get(key) ?? []), i]);
+}));
+
+// a module of one op and nothing else needs no box: its name is in the op's tooltip and panel
 const thin = new Set(DATA.groups.map((g) => groupKey(g.path)).filter((key) =>
   opsIn(key.split("\u0000")).length === 1 && !DATA.values.some((v) => groupKey(v.group) === key)));
 const boxOf = (path) => (thin.has(groupKey(path)) ? path.slice(0, -1) : path);
 
 function opsIn(path) {
-  const key = groupKey(path);
-  return DATA.ops.map((op, i) => i).filter((i) => prefixes(DATA.ops[i].group).some((p) => groupKey(p) === key));
+  return opsOf.get(groupKey(path)) ?? [];
 }
 
 const boxes = DATA.groups.filter((g) => !thin.has(groupKey(g.path)));
@@ -179,7 +184,7 @@ function nodeMark(key, n) {
       svg("text", { ...middle, x: n.width / 2 + (sign ? 12 : 0), y: 24 }, op.name));
   } else if (n.closed) {
     const label = n.closed.at(-1), kind = groups.get(groupKey(n.closed)).kind, count = opsIn(n.closed).length;
-    at.setAttribute("class", "op module");
+    at.setAttribute("class", `op module${opsIn(n.closed).some((i) => DATA.ops[i].recorded) ? "" : " unrecorded"}`);
     for (const [name, given] of Object.entries({ role: "button", tabindex: 0, "aria-expanded": "false", "data-group": n.closed.join("/"), "aria-label": `module ${n.closed.join(".")}, ${kind}, ${count} ops: open` })) at.setAttribute(name, given);
     const does = act(() => toggle(n.closed));
     at.addEventListener("click", does.onclick);
@@ -201,7 +206,7 @@ function nodeMark(key, n) {
 function edgeLine(e, ends) {
   const v = DATA.values[e.value];
   const line = svg("g", { class: `edge${e.detached ? " detached" : ""}`, "data-edge": e.value },
-    svg("path", { d: spline(e.points), class: "hit" }), svg("path", { d: spline(e.points), class: "line", "marker-end": "url(#to)" }),
+    svg("path", { d: spline(e.points), class: "hit" }), svg("path", { d: spline(e.points), class: "line", "marker-end": "url(#arrow)" }),
     svg("title", {}, `${v.name}, ${shapeText(v.shape)}`));
   if (e.label) line.append(svg("text", { x: e.x, y: e.y + 4, "text-anchor": "middle" }, e.label));
   if (e.detached) line.append(svg("text", { x: e.x, y: e.y - 9, "text-anchor": "middle", class: "cut" }, "✂ detached"));
@@ -241,8 +246,8 @@ function light(state) {
     edge.line.classList.toggle("back", back);
     const part = state.op !== null && edge.to === at && state.moving.has(edge.value);
     edge.line.classList.toggle("now", part);
-    edge.line.querySelector(".line").setAttribute("marker-end", back ? "" : part ? "url(#to-now)" : "url(#to)");
-    edge.line.querySelector(".line").setAttribute("marker-start", back ? "url(#back)" : "");
+    edge.line.querySelector(".line").setAttribute("marker-end", back ? "" : part ? "url(#arrow-now)" : "url(#arrow)");
+    edge.line.querySelector(".line").setAttribute("marker-start", back ? "url(#arrow-back)" : "");
   }
 }
 
@@ -281,10 +286,10 @@ function centre(i, smooth = true) {
 }
 
 function startGraph() {
-  const marker = (id) => svg("marker", { id, viewBox: "0 0 10 10", refX: id === "back" ? 1 : 9, refY: 5, markerWidth: 10, markerHeight: 10, markerUnits: "userSpaceOnUse", orient: "auto" },
-    svg("path", { d: id === "back" ? "M10 0 L0 5 L10 10 z" : "M0 0 L10 5 L0 10 z", class: id }));
+  const marker = (id) => svg("marker", { id, viewBox: "0 0 10 10", refX: id === "arrow-back" ? 1 : 9, refY: 5, markerWidth: 10, markerHeight: 10, markerUnits: "userSpaceOnUse", orient: "auto" },
+    svg("path", { d: id === "arrow-back" ? "M10 0 L0 5 L10 10 z" : "M0 0 L10 5 L0 10 z", class: id }));
   graph.world = svg("g", { class: "world" });
-  graph.view.append(svg("defs", {}, marker("to"), marker("to-now"), marker("back")), graph.world);
+  graph.view.append(svg("defs", {}, marker("arrow"), marker("arrow-now"), marker("arrow-back")), graph.world);
   closeWhatIsTooMuch();
   graph.view.addEventListener("wheel", (event) => {
     event.preventDefault();

@@ -72,19 +72,22 @@ function backwardPanel(op, step) {
 }
 
 function optimizerPanel(step) {
-  const rows = step.updates.map((u) => {
-    const [before, gradient, after] = [u.before, u.gradient, u.after].map((i) => (i === null ? null : DATA.arrays[i]));
-    const facts = gradient ? `moved by ${short(u.moved)} (norm)` : "no gradient: it stays as it is";
-    const cells = gradient ? [["before", u.before], ["gradient", u.gradient], ["after", u.after]] : [["stays", u.before]];
-    return element("details", { class: "update", open: step.updates.length <= 4 },
-      element("summary", {}, element("code", {}, u.name), ` ${shapeText(before.shape)} · ${facts}`, exampleOf(before, gradient, after)),
+  const still = step.updates.filter((u) => u.gradient === null);
+  const rows = step.updates.filter((u) => u.gradient !== null).map((u, i) => {
+    const [before, gradient, after] = [u.before, u.gradient, u.after].map((index) => DATA.arrays[index]);
+    const cells = [["before", u.before], ["gradient", u.gradient], ["after", u.after]];
+    return element("details", { class: "update", open: i < 3 },
+      element("summary", {}, element("code", {}, u.name), ` ${shapeText(before.shape)} · moved by ${short(u.moved)} (norm)`, exampleOf(before, gradient, after)),
       element("div", { class: "cards three" }, cells.map(([role, index]) => card(role, "", index, role === "gradient" ? "gradient" : "parameter"))));
   });
-  return [step.formula ? element("pre", {}, step.formula) : null, element("p", { class: "soft params" }, step.options.join(", ")), ...rows];
+  return [step.formula ? element("pre", {}, step.formula) : null, element("p", { class: "soft params" }, step.options.join(", ")), ...rows,
+    still.length ? element("details", { class: "update" },
+      element("summary", {}, `${still.length} parameters have no gradient and stay as they are`),
+      element("p", { class: "soft" }, still.map((u) => u.name).join(", "))) : null];
 }
 
 function exampleOf(before, gradient, after) {
-  if (!gradient?.numbers) return null;
+  if (!gradient.numbers) return null;
   return element("span", { class: "soft" }, ` · first element ${short(before.numbers[0])} → ${short(after.numbers[0], 5)}`);
 }
 

@@ -42,7 +42,7 @@ function pictureOf(data, shape) {
 function sumLine(probe, left, key = "value") {
   const parts = probe.tables.map((t) => short(t.sum));
   if (probe.others > 0) parts.push(`${short(probe.rest)} (${probe.others} more)`);
-  return element("p", { class: "sumline" }, `${left} = ${parts.join(" + ")} = `,
+  return element("p", { class: "sumline" }, `${left} = `, parts.length > 1 ? `${parts.join(" + ")} = ` : "",
     element("strong", { "data-value": probe[key] }, short(probe[key], 6)));
 }
 
@@ -165,7 +165,7 @@ function reluView(view) {
   const share = Math.round((100 * view.passing) / view.of);
   return [heading("The mask", `${view.passing} of ${view.of} elements pass (${share}%). In backward the same ones let the gradient through; the others stop it.`),
     element("div", { class: "equation" },
-      captioned(drawTiles(view.mask, "mask: what passes", { width: panelWidth() * 0.55 }), "orange passes"),
+      captioned(drawTiles(view.mask, "mask: what passes", { width: panelWidth() * (view.xs ? 0.55 : 1) }), "orange passes"),
       view.xs ? captioned(curveOf(view, "the function, with this array's elements on it"), "the elements on the function") : null)];
 }
 

@@ -1,6 +1,6 @@
 """How much memory a run takes, said before it starts.
 
-Nothing is guessed from a table of layers: a training step of two images and one of four are run and
+Nothing is guessed from a table of layers: a training step of four images and one of eight are run and
 their peaks traced; the difference is what an image costs.
 """
 
@@ -18,10 +18,10 @@ import numpy as np
 
 import kernels
 from tinygrad_ft import random
-from tinygrad_ft.grad_mode import no_grad
+from tinygrad_ft.grad_mode import inference_mode, no_grad
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.tensor import Tensor
-from tinygrad_ft.train.evaluation import EVAL_BATCH
+from tinygrad_ft.train.evaluation_batch import evaluation_batch
 from tinygrad_ft.train.frozen_features import forward_from, forward_to
 from tinygrad_ft.train.preprocessing import Preprocessing
 from tinygrad_ft.train.recipe.batches import update_size
@@ -110,7 +110,7 @@ def estimate(
     plan.apply(model, settings.epochs - 1)
     learned = sum(p.numel() * p.dtype.itemsize for p in model.parameters() if p.requires_grad)
     first = untouched_stages(model) if features else 0
-    shape = (preprocessing.channels, preprocessing.size, preprocessing.size)
+    shape = preprocessing.shape
 
     def learn(images: int) -> None:
         model.train()
@@ -125,12 +125,12 @@ def estimate(
 
     def look(images: int) -> None:
         model.eval()
-        with no_grad():
+        with inference_mode():
             model(Tensor(np.zeros((images, *shape), np.float32)))
 
     try:
         step = _extrapolated(learn, settings.batch_size)
-        evaluation = _extrapolated(look, min(EVAL_BATCH, evaluated))
+        evaluation = _extrapolated(look, min(evaluation_batch(model, shape), evaluated))
     finally:
         model.load_state_dict(values)
         model.train(training)
@@ -152,11 +152,15 @@ def estimate(
 
 
 def _extrapolated(work: Callable[[int], None], images: int) -> int:
-    """The peak of `work(images)`, from those of `work(2)` and `work(4)`."""
-    work(2)  # compiles kernels, makes what is kept for good
-    few, more = _peak(lambda: work(2)), _peak(lambda: work(4))
-    each = max(0, more - few) / 2
-    exact = max(0.0, few - 2 * each) + each * images
+    """The peak of `work(images)`, from those of `work(4)` and `work(8)`.
+
+    Fewer images would go other ways through the kernels, which read the weights in another form.
+    """
+    small, large = min(images, 4), min(images, 8)
+    work(small)  # compiles kernels, makes what is kept for good
+    few, more = _peak(lambda: work(small)), _peak(lambda: work(large))
+    each = max(0, more - few) / max(1, large - small)
+    exact = more + each * (images - large)
     return int(exact * 9 / 8)  # the pool rounds its blocks up by as much
 
 
