@@ -37,6 +37,7 @@ from kernels.norm import (
     channel_affine,
 )
 from kernels.parallel import get_num_threads, set_num_threads
+from kernels.placing import place
 from kernels.pool import (
     adaptive_max_pool2d_forward,
     avg_pool2d_forward,
@@ -78,6 +79,7 @@ __all__ = [
     "mask_scale",
     "matmul",
     "max_pool2d_forward",
+    "place",
     "registered",
     "relu_forward",
     "scatter_add_planes",

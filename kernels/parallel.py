@@ -19,7 +19,9 @@ workers.py has the threads.
 import ctypes
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -65,6 +67,16 @@ def address(array: np.ndarray) -> int:
     return int(array.ctypes.data)
 
 
+@lru_cache(maxsize=128)
+def _int64s(n: int) -> Any:
+    return ctypes.c_int64 * n
+
+
+@lru_cache(maxsize=32)
+def _doubles(n: int) -> Any:
+    return ctypes.c_double * n
+
+
 def launch(
     body: Kernel,
     ints: Sequence[int | np.ndarray],
@@ -80,9 +92,13 @@ def launch(
             do.
     """
     tasks = _threads if tasks is None else max(1, min(tasks, _threads))
-    values = [int(v.ctypes.data) if isinstance(v, np.ndarray) else v for v in ints]
-    integers = (ctypes.c_int64 * len(values))(*values)
-    numbers = (ctypes.c_double * len(floats))(*floats)
+    # this line runs hundreds of times in a training step
+    values = [
+        v if type(v) is int else v.ctypes.data if isinstance(v, np.ndarray) else int(v)
+        for v in ints
+    ]
+    integers = _int64s(len(values))(*values)
+    numbers = _doubles(len(floats))(*floats)
     ints_at = ctypes.addressof(integers)
     floats_at = ctypes.addressof(numbers)
     if tasks == 1:

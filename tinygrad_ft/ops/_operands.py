@@ -153,4 +153,5 @@ def add_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def empty_like_layout(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
     """An uninitialised array of `shape`, its axes in memory in the order of those of `like`."""
     axes = sorted(range(like.ndim), key=lambda d: -abs(like.strides[d]))
-    return np.empty([shape[d] for d in axes], like.dtype).transpose(np.argsort(axes))
+    memory = kernels.empty([shape[d] for d in axes], like.dtype)
+    return memory.transpose([axes.index(d) for d in range(like.ndim)])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import kernels
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import empty_like_layout
 from tinygrad_ft.ops.axis_map import Recipe, axis_map
@@ -29,14 +30,13 @@ class Pad(Function):
         shape = tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True))
         # the same order of axes in memory as x, so that channels-last stays channels-last
         out = empty_like_layout(shape, x)
-        out[...] = value
         source = tuple(
             slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True)
         )
         target = tuple(
             slice(max(a, 0), n - max(b, 0)) for n, (a, b) in zip(shape, widths, strict=True)
         )
-        out[target] = x[source]
+        kernels.place(out, out[target], x[source], value)
         return out
 
     def backward(self, grad_out: Tensor) -> Grads:

@@ -1,0 +1,96 @@
+"""Put an array into a larger one: padding, cropping, and the transpose of a slice, in one pass.
+
+    place   out = value everywhere, then out[a part] = source
+
+The part is a view of `out` made by slices with positive steps. float32 arrays of four dimensions
+that are dense in memory (in any order of their axes) and large are served by the kernel: each
+thread fills rows and puts what belongs into them while they are in the cache. Everything else
+takes the NumPy lines beside it.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.cache import kernel
+from kernels.packing import copy_floats
+from kernels.parallel import launch, share
+from kernels.simd import LANES, float32_at, int64_at, splat, store, store_first
+
+Array = NDArray[Any]
+
+LARGE = 1 << 16
+"""Elements from which a kernel beats NumPy."""
+
+
+@kernel()
+def _place(ints, floats, task, tasks):
+    """The axes come in the order of the memory of out, the last one contiguous. Steps in bytes."""
+    out, source, table = ints[0], ints[1], int64_at(ints[2])
+    value = np.float32(floats[0])
+    vector = splat(value)
+    n0, n1 = table[0], table[1]
+    row_floats = table[2] * table[3]
+    for row in range(share(n0 * n1, task, tasks), share(n0 * n1, task + 1, tasks)):
+        i = row // n1
+        j = row - i * n1
+        at = out + row * row_floats * 4
+        whole = row_floats - row_floats % LANES
+        for k in range(0, whole, LANES):
+            store(at + 4 * k, vector)
+        store_first(at + 4 * whole, vector, row_floats - whole)
+        # first place, step and count of the part along each axis, and the source's steps
+        i -= table[4]
+        j -= table[5]
+        if i < 0 or j < 0 or i % table[8] != 0 or j % table[9] != 0:
+            continue
+        i //= table[8]
+        j //= table[9]
+        if i >= table[12] or j >= table[13]:
+            continue
+        read = source + i * table[16] + j * table[17]
+        to = at + (table[6] * table[3] + table[7]) * 4
+        for _ in range(table[14]):
+            if table[11] == 1 and table[19] == 4:
+                copy_floats(read, to, table[15])
+            else:
+                for c in range(table[15]):
+                    float32_at(to)[c * table[11]] = float32_at(read + c * table[19])[0]
+            read += table[18]
+            to += table[10] * table[3] * 4
+
+
+def place(out: Array, part: Array, source: Array, value: float = 0) -> None:
+    """Fill `out` with `value`, then `part` with `source`.
+
+    part   a view of `out` by slices with positive steps
+
+    Raises ValueError if the shapes of part and source differ.
+    """
+    if part.shape != source.shape:
+        raise ValueError(f"place: source has shape {source.shape}, its place {part.shape}")
+    order = sorted(range(out.ndim), key=lambda axis: (-abs(out.strides[axis]), axis))
+    dense = out.transpose(order).flags.c_contiguous
+    kinds = {out.dtype, part.dtype, source.dtype}
+    if out.ndim != 4 or out.size < LARGE or not dense or kinds != {np.dtype(np.float32)}:
+        out[...] = value
+        part[...] = source
+        return
+    offset, starts, steps = part.ctypes.data - out.ctypes.data, [], []
+    for axis in order:
+        stride = out.strides[axis]
+        start, offset = divmod(offset, stride) if part.size else (0, 0)
+        starts.append(start)
+        steps.append(part.strides[axis] // stride if part.shape[axis] > 1 else 1)
+    table = np.array(
+        [
+            [out.shape[axis] for axis in order],
+            starts,
+            steps,
+            [part.shape[axis] for axis in order],
+            [source.strides[axis] for axis in order],
+        ],
+        np.int64,
+    )
+    launch(_place, (out, source, table), (float(value),))
