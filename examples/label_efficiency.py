@@ -20,7 +20,7 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib import pyplot
 
-EPOCHS = {10: 150, 50: 50, 500: 16, 5000: 6}  # 600 steps of 32 images at least
+EPOCHS = {10: 150, 50: 40, 500: 8, 5000: 6}  # 600 steps of 32 images at least
 RATES = {"from scratch": 0.1, "head only": 0.1, "everything": 0.03}  # chosen on validation images
 
 

@@ -18,7 +18,7 @@ Float: TypeAlias = float
 
 
 class ElementwiseMethods:
-    """Base of Tensor alone, beside TensorMethods."""
+    """Base of Tensor alone."""
 
     __slots__ = ()
 

@@ -75,6 +75,14 @@ class InPlaceMethods:
             ) from None
         return self
 
+    def _times(self, other: TensorLike, alpha: Scalar) -> TensorLike:
+        """other * alpha, where self is floating without rounding to fewer digits on the way."""
+        if alpha == 1:
+            return other
+        if isinstance(other, InPlaceMethods) and other.dtype.kind != "f" == self.dtype.kind:
+            other = ops.to(other, self.dtype)
+        return other * alpha
+
     def _fitting(self, op: str, source: TensorLike) -> np.ndarray:
         """The array behind `source`, if it broadcasts to the shape of self."""
         array = ops.raw(source)
@@ -104,10 +112,10 @@ class InPlaceMethods:
         return self
 
     def add_(self, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
-        return self._update("add_", np.add, other if alpha == 1 else other * alpha)
+        return self._update("add_", np.add, self._times(other, alpha))
 
     def sub_(self, other: TensorLike, *, alpha: Scalar = 1) -> Tensor:
-        return self._update("sub_", np.subtract, other if alpha == 1 else other * alpha)
+        return self._update("sub_", np.subtract, self._times(other, alpha))
 
     def mul_(self, other: TensorLike) -> Tensor:
         return self._update("mul_", np.multiply, other)

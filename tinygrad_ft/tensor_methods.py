@@ -156,6 +156,12 @@ class TensorMethods:
     def dot(self, other: TensorLike) -> Tensor:
         return ops.dot(self, other)
 
+    def vdot(self, other: TensorLike) -> Tensor:
+        return ops.vdot(self, other)
+
+    def inner(self, other: TensorLike) -> Tensor:
+        return ops.inner(self, other)
+
     def outer(self, vec2: TensorLike) -> Tensor:
         return ops.outer(self, vec2)
 
@@ -171,10 +177,3 @@ class TensorMethods:
         self, batch1: TensorLike, batch2: TensorLike, *, beta: Scalar = 1, alpha: Scalar = 1
     ) -> Tensor:
         return ops.baddbmm(self, batch1, batch2, beta=beta, alpha=alpha)
-
-
-def variadic(args: tuple[Any, ...]) -> tuple[int, ...]:
-    """`f(2, 3)` and `f((2, 3))` mean the same."""
-    if len(args) == 1 and isinstance(args[0], tuple | list):
-        args = tuple(args[0])
-    return tuple(int(a) for a in args)

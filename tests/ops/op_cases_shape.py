@@ -55,6 +55,10 @@ ORDER = [
     case("swapaxes", [real(2, 3, 1)], lambda x: x.swapaxes(0, 1), options(0, -2)),
     empty("swapaxes", [real(0, 3)], np.transpose, options(0, 1)),
     empty("t", [real(0, 3)], np.transpose),
+    case("swapdims", [real(2, 3, 1)], lambda x: x.swapaxes(0, 1), options(0, -2)),
+    empty("swapdims", [real(0, 3)], np.transpose, options(0, 1)),
+    case("moveaxis", [real(2, 3, 1)], lambda x: np.moveaxis(x, 0, -1), options(0, -1)),
+    empty("moveaxis", [real(0, 3)], np.transpose, options(0, 1)),
     case("movedim", [real(2, 3, 1)], lambda x: np.moveaxis(x, 0, -1), options(0, -1)),
     case(
         "movedim",

@@ -228,6 +228,14 @@ def test_alpha_takes_the_dtype_of_the_result(f: Callable) -> None:
         f(tg)(tg.Tensor(y), tg.Tensor(y), alpha=0.5)
 
 
+def test_alpha_in_place_loses_no_digits() -> None:
+    x = tg.zeros(2, dtype=np.float64)
+    assert x.add_(tg.tensor([1, 3]), alpha=0.1).tolist() == [0.1, 0.1 * 3]
+    assert x.sub_(tg.tensor([True, False]), alpha=0.1).tolist() == [0, 0.1 * 3]
+    with pytest.raises(TypeError, match="add_: a tensor of int64 cannot hold"):
+        tg.tensor([1]).add_(tg.tensor([1]), alpha=0.5)
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_a_tensor_and_a_number_as_in_torch(name: str) -> None:
     f = getattr(operator, name)

@@ -364,6 +364,23 @@ def test_cat(sizes: list[int], dim: int) -> None:
     check(lambda *x: tg.cat(x, dim), lambda *a: np.concatenate(a, dim), arrays)
 
 
+def test_sizes_and_dims_by_name_as_in_torch() -> None:
+    x = tg.tensor([[1, 2, 3], [4, 5, 6]])
+    for name, argument, value in (
+        ("reshape", "shape", (3, 2)),
+        ("view", "size", (3, -1)),
+        ("permute", "dims", (1, 0)),
+        ("expand", "size", (2, 2, 3)),
+        ("repeat", "repeats", (2, 1)),
+        ("tile", "dims", (2,)),
+        ("flip", "dims", [1]),
+    ):
+        found = getattr(x, name)(**{argument: value})
+        assert found.tolist() == getattr(x, name)(*value).tolist()
+        with pytest.raises(TypeError, match="give them once"):
+            getattr(x, name)(*value, **{argument: value})
+
+
 def test_cat_to_a_list_that_starts_with_nothing() -> None:
     rows = tg.tensor([[1, 2], [3, 4]])
     out = tg.cat([tg.tensor([]), rows, rows], dim=1)

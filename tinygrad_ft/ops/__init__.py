@@ -92,7 +92,7 @@ from tinygrad_ft.ops.loss_probability import (
 )
 from tinygrad_ft.ops.loss_regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from tinygrad_ft.ops.masked import masked_fill, masked_select, nonzero
-from tinygrad_ft.ops.matmul import addmm, baddbmm, bmm, dot, linear, matmul, mm, mv
+from tinygrad_ft.ops.matmul import addmm, baddbmm, bmm, dot, linear, matmul, mm, mv, vdot
 from tinygrad_ft.ops.norm import batch_norm
 from tinygrad_ft.ops.pad import pad
 from tinygrad_ft.ops.pool import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
@@ -128,12 +128,14 @@ from tinygrad_ft.ops.shape import (
     expand,
     expand_as,
     flatten,
+    moveaxis,
     movedim,
     permute,
     reshape,
     reshape_as,
     squeeze,
     swapaxes,
+    swapdims,
     t,
     transpose,
     unflatten,
@@ -144,7 +146,7 @@ from tinygrad_ft.ops.shape import (
 from tinygrad_ft.ops.similarity import bilinear, cosine_similarity, normalize, pairwise_distance
 from tinygrad_ft.ops.softmax import log_softmax, softmax
 from tinygrad_ft.ops.sort import argsort, sort, topk
-from tinygrad_ft.ops.tensor_product import kron, outer, tensordot
+from tinygrad_ft.ops.tensor_product import inner, kron, outer, tensordot
 from tinygrad_ft.ops.triangle import diag, diagonal, tril, triu
 from tinygrad_ft.ops.unary import (
     abs,
@@ -264,6 +266,7 @@ __all__ = [
     "huber_loss",
     "index_add",
     "index_select",
+    "inner",
     "instance_norm",
     "interpolate",
     "invert",
@@ -306,6 +309,7 @@ __all__ = [
     "minimum",
     "mish",
     "mm",
+    "moveaxis",
     "movedim",
     "mse_loss",
     "mul",
@@ -369,6 +373,7 @@ __all__ = [
     "sub",
     "sum",
     "swapaxes",
+    "swapdims",
     "t",
     "take_along_dim",
     "tan",
@@ -390,6 +395,7 @@ __all__ = [
     "unsqueeze",
     "var",
     "var_mean",
+    "vdot",
     "view",
     "view_as",
     "vstack",

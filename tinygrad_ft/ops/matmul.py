@@ -102,6 +102,15 @@ def dot(input: TensorLike, other: TensorLike) -> Tensor:
     return sum(mul(a, b), dtype=a.dtype)
 
 
+def vdot(input: TensorLike, other: TensorLike) -> Tensor:
+    """`dot`, from which it differs for complex numbers alone.
+
+    out = sum_i a[i] * b[i]
+    grad_a = grad_out * b, grad_b = grad_out * a
+    """
+    return dot(input, other)
+
+
 def bmm(input: TensorLike, mat2: TensorLike) -> Tensor:
     """Products of matrices in pairs: (B, M, K), (B, K, N) -> (B, M, N); no broadcast."""
     return MatMul.apply(*_ranked("bmm", input, mat2, 3, 3))

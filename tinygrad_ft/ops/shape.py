@@ -191,6 +191,15 @@ def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
     return transpose(input, axis0, axis1)
 
 
+def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Another name of `transpose`.
+
+    out = x with two dimensions exchanged
+    grad_x = grad_out with the same dimensions exchanged
+    """
+    return transpose(input, dim0, dim1)
+
+
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """The dimensions `source` at the places `destination`, the others in their order; no copy."""
     both = [(d,) if isinstance(d, int | np.integer) else tuple(d) for d in (source, destination)]
@@ -205,6 +214,17 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
     for place, d in sorted(zip(new, old, strict=True)):
         order.insert(place, d)
     return Permute.apply(input, dims=tuple(order))
+
+
+def moveaxis(
+    input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]
+) -> Tensor:
+    """Another name of `movedim`.
+
+    out = x with its dimensions in another order
+    grad_x = grad_out in the inverse order
+    """
+    return movedim(input, source, destination)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:

@@ -1,4 +1,4 @@
-"""Products of tensors over chosen dimensions, or none: tensordot, outer, kron."""
+"""Products of tensors over chosen dimensions, or none: tensordot, inner, outer, kron."""
 
 from __future__ import annotations
 
@@ -14,6 +14,22 @@ from tinygrad_ft.ops.matmul import matmul
 from tinygrad_ft.ops.reduce import sum
 from tinygrad_ft.ops.shape import permute, reshape, unsqueeze
 from tinygrad_ft.tensor import Tensor, TensorLike
+
+
+def inner(input: TensorLike, other: TensorLike) -> Tensor:
+    """The sum of products over the last dimensions: (..., K), (M, K) -> (..., M).
+
+    out[i, j] = sum_k a[i, k] * b[j, k]
+    grad_a[i, k] = sum_j grad_out[i, j] * b[j, k], grad_b[j, k] = sum_i grad_out[i, j] * a[i, k]
+
+    Where one is a number, the product with it.
+    """
+    a, b = as_tensor(input), as_tensor(other)
+    if a.ndim == 0 or b.ndim == 0:
+        return mul(a, b)
+    if a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"inner: shapes {a.shape} and {b.shape} differ in the last dimension")
+    return tensordot(a, b, ([-1], [-1]))
 
 
 def outer(input: TensorLike, vec2: TensorLike) -> Tensor:

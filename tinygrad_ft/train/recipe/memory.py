@@ -1,6 +1,6 @@
 """How much memory a run takes, said before it starts.
 
-Nothing is guessed from a table of layers: a training step of four images and one of eight are run and
+Nothing is guessed from a table of layers: training steps of two, four and eight images are run and
 their peaks traced; the difference is what an image costs.
 """
 
@@ -12,6 +12,8 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -152,15 +154,19 @@ def estimate(
 
 
 def _extrapolated(work: Callable[[int], None], images: int) -> int:
-    """The peak of `work(images)`, from those of `work(4)` and `work(8)`.
+    """The peak of `work(images)`, from those of two, four and eight images.
 
-    Fewer images would go other ways through the kernels, which read the weights in another form.
+    Where more images go another way through the kernels (which then keep the weights in another
+    form) the peak makes a jump that is not the cost of an image: the smaller of two slopes counts.
     """
-    small, large = min(images, 4), min(images, 8)
-    work(small)  # compiles kernels, makes what is kept for good
-    few, more = _peak(lambda: work(small)), _peak(lambda: work(large))
-    each = max(0, more - few) / max(1, large - small)
-    exact = more + each * (images - large)
+    counts = sorted({max(1, min(images, n)) for n in (2, 4, 8)})
+    peaks = []
+    for n in counts:
+        work(n)  # compiles kernels, makes what is kept for good
+        peaks.append(_peak(partial(work, n)))
+    measured = zip(counts, peaks, strict=True)
+    slopes = [max(0, b - a) / (m - n) for (n, a), (m, b) in pairwise(measured)]
+    exact = max(peaks) + min(slopes, default=0.0) * (images - counts[-1])
     return int(exact * 9 / 8)  # the pool rounds its blocks up by as much
 
 
