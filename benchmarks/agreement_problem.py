@@ -91,9 +91,8 @@ def open_problem(path: Path, steps: int, lr: float, batch: int, seed: int) -> Pr
     splits = dataset_splits(path)
     held_out = next((split for split in ("test", "val") if split in splits), None)
     if held_out is None or "train" not in splits:
-        raise DataError(
-            f"{path} needs the splits train and test, it has {', '.join(splits) or 'none'}"
-        )
+        has = ", ".join(splits) or "none"
+        raise DataError(f"{path} needs the splits train and test, it has {has}")
     train = open_dataset(path, "train", size=SIZE, mode="RGB")
     if len(train) < batch:
         raise DataError(f"{path} has {len(train)} training images, fewer than a batch of {batch}")

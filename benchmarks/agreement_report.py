@@ -23,7 +23,8 @@ def smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     sums = np.cumsum(np.concatenate([[0.0], losses]))
     last = np.arange(1, len(losses) + 1)
     first = np.maximum(last - SMOOTHED_OVER, 0)
-    means: NDArray[np.float64] = (sums[last] - sums[first]) / (last - first)
+    with np.errstate(invalid="ignore"):  # infinity - infinity: what comes after one is NaN
+        means: NDArray[np.float64] = (sums[last] - sums[first]) / (last - first)
     return means
 
 
@@ -38,14 +39,13 @@ def strays(trainings: Trainings) -> dict[str, list[float]]:
     """By contender: the mean absolute difference of its smoothed losses to the reference's, in each
     of the windows."""
     right = smoothed(trainings[REFERENCE].losses)
-    return {
-        name: [
-            float(np.abs(smoothed(training.losses)[part] - right[part]).mean())
-            for part in windows(len(right))
-        ]
-        for name, training in trainings.items()
-        if name != REFERENCE
-    }
+    found = {}
+    for name, training in trainings.items():
+        if name != REFERENCE:
+            with np.errstate(invalid="ignore"):
+                apart = np.abs(smoothed(training.losses) - right)
+            found[name] = [float(apart[part].mean()) for part in windows(len(right))]
+    return found
 
 
 def ratios(trainings: Trainings, name: str) -> list[float]:
@@ -117,7 +117,8 @@ def verdict(trainings: Trainings) -> list[str]:
     lines = []
     broken = [name for name, training in trainings.items() if not training.finite]
     for name in trainings:
-        if name.startswith(OURS) and not {name, REFERENCE, CHANNELS_LAST} & set(broken):
+        comparable = not {name, REFERENCE, CHANNELS_LAST} & set(broken)
+        if name.startswith(OURS) and comparable:
             found = ratios(trainings, name)
             mean = geometric_mean(found) if min(found) > 0 else 0.0
             further = "no further" if mean <= 1 else f"{mean:.2f} times as far"
