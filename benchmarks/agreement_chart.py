@@ -6,19 +6,23 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from benchmarks.agreement_report import Trainings, smoothed
+from benchmarks.agreement_report import SMOOTHED_OVER, Trainings, smoothed
 from benchmarks.agreement_training import REFERENCE
-from benchmarks.charts import COLOURS, GREY, PALE, STYLE
+from benchmarks.charts import COLOURS, PALE, STYLE
+
+
+LEAST = 1e-7
+"""Differences below this are drawn here."""
 
 
 def draw_trainings(path: Path, trainings: Trainings, title: str) -> None:
     """Above the losses, below the differences of the smoothed losses to the reference's on a
     logarithmic axis."""
-    dashes = ("-", "-", "--", "-", "-", ":")
+    dashes = ("-", "-", "--", "-", "--", ":")
     right = smoothed(trainings[REFERENCE].losses)
     steps = np.arange(1, len(right) + 1)
     with rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 6.4), layout="constrained")
+        figure = Figure(figsize=(9.5, 6), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True)
         for i, (name, training) in enumerate(trainings.items()):
             curve = smoothed(training.losses)
@@ -26,12 +30,11 @@ def draw_trainings(path: Path, trainings: Trainings, title: str) -> None:
             above.plot(steps, curve, label=name, **look)
             if name != REFERENCE:
                 # equal losses have no place on this axis
-                below.plot(steps, np.maximum(np.abs(curve - right), 1e-9), **look)
-        above.set_ylabel("loss")
+                below.plot(steps, np.maximum(np.abs(curve - right), LEAST), **look)
+        above.set_ylabel(f"loss, mean of {SMOOTHED_OVER} steps")
         above.set_title(title)
         below.set(yscale="log", xlabel="step", ylabel=f"difference to {REFERENCE}")
         for axes in (above, below):
             axes.grid(color=PALE, lw=0.8)
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-        figure.supxlabel("Losses are means over ten steps.", fontsize=8.5, color=GREY)
-        figure.savefig(path, dpi=100)
+        figure.savefig(path, dpi=80)

@@ -79,7 +79,7 @@ class InPlaceMethods:
         """other * alpha, where self is floating without rounding to fewer digits on the way."""
         if alpha == 1:
             return other
-        if isinstance(other, InPlaceMethods) and other.dtype.kind != "f" == self.dtype.kind:
+        if isinstance(other, InPlaceMethods) and self.dtype.kind == "f" and other.dtype.kind != "f":
             other = ops.to(other, self.dtype)
         return other * alpha
 

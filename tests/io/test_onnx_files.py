@@ -281,6 +281,8 @@ BAD: dict[str, tuple[Any, str]] = {
                 "only flattening each image to (N, 1024)"),
     "reflect": (lambda g: end(g, g.add("Pad", maps(g), g.constant("p", [0, 0, 1, 1, 0, 0, 1, 1]),
                                        mode="reflect")), "something else than zeros"),
+    "huge pads": (lambda g: end(g, g.add("Pad", maps(g), g.constant("p", [0, 0, 0, 0, 0, 2**40, 0,
+                                                                          0]))), "pads by"),
     "pads": (lambda g: end(g, g.add("MaxPool", maps(g), kernel_shape=[2, 2], pads=[0, 0, 1, 1])),
              "only equal paddings"),
     "shapes": (lambda g: end(g, g.add("Add", maps(g), "x")), "adds (4, 16, 16) and (3, 16, 16)"),

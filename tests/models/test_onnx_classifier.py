@@ -82,9 +82,10 @@ def test_heads_stages_and_features():
 
 def test_it_is_no_architecture_to_choose():
     assert "onnx" not in models.list_models()
-    with pytest.raises(ValueError) as caught:
-        models.create_model("onx")
-    assert "onnx" not in str(caught.value)
+    with pytest.raises(ValueError, match="unknown model 'onnx': Known models: resnet8"):
+        models.model_info("onnx")
+    with pytest.raises(TypeError, match="onnx has no option width"):
+        models.create_model("onnx", width=3)
 
 
 def broken(change):

@@ -16,6 +16,8 @@ from tinygrad_ft.io.onnx_proto import Attributes
 
 SHAPES: dict[str, Operator] = {}
 
+_MAX_PADDING = 1 << 16
+
 
 @operator(SHAPES, "Flatten")
 def _flatten(net: Layers, node: Any, attributes: Attributes) -> None:
@@ -90,7 +92,8 @@ def _pad(net: Layers, node: Any, attributes: Attributes) -> None:
     if value != [0.0] or len(pads) != 2 * len(axes) or len(set(axes)) != len(axes):
         raise refused(node, "pads with something else than zeros")
     around = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :], strict=True), strict=True))
-    if around.get(0, (0, 0)) != (0, 0) or any(n < 0 for pair in around.values() for n in pair):
+    sizes = [n for pair in around.values() for n in pair]
+    if around.get(0, (0, 0)) != (0, 0) or not all(0 <= n <= _MAX_PADDING for n in sizes):
         raise refused(node, f"pads by {pads}")
     pad_maps(net, number, shape, [around.get(axis, (0, 0)) for axis in (1, 2, 3)])
     net.finish(node)

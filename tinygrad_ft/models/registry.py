@@ -68,8 +68,9 @@ def list_models() -> list[str]:
 
 
 def model_info(name: str) -> ModelInfo:
-    """Summary, default input size and options of a model. Raises ValueError for an unknown name."""
-    if name not in _infos:
+    """Summary, default input size and options of a listed model. Raises ValueError for an unknown
+    name."""
+    if name not in list_models():
         close = difflib.get_close_matches(name, list_models(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ValueError(f"unknown model {name!r}: {hint}Known models: {', '.join(list_models())}")
@@ -81,7 +82,7 @@ def create_model(name: str, **options: Any) -> ImageClassifier:
 
     Raises ValueError for an unknown name, TypeError for an option the model does not have.
     """
-    info = model_info(name)
+    info = _infos[name] if name in _unlisted else model_info(name)
     unknown = sorted(options.keys() - info.options.keys())
     if unknown:
         raise TypeError(
