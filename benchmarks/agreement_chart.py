@@ -10,14 +10,13 @@ from benchmarks.agreement_report import SMOOTHED_OVER, Trainings, smoothed
 from benchmarks.agreement_training import REFERENCE
 from benchmarks.charts import COLOURS, PALE, STYLE
 
-
 LEAST = 1e-7
 """Differences below this are drawn here."""
 
 
 def draw_trainings(path: Path, trainings: Trainings, title: str) -> None:
-    """Above the losses, below the differences of the smoothed losses to the reference's on a
-    logarithmic axis."""
+    """Above the smoothed losses, below their differences to the reference's, smoothed once more, on
+    a logarithmic axis."""
     dashes = ("-", "-", "--", "-", "--", ":")
     right = smoothed(trainings[REFERENCE].losses)
     steps = np.arange(1, len(right) + 1)
@@ -30,7 +29,8 @@ def draw_trainings(path: Path, trainings: Trainings, title: str) -> None:
             above.plot(steps, curve, label=name, **look)
             if name != REFERENCE:
                 # equal losses have no place on this axis
-                below.plot(steps, np.maximum(np.abs(curve - right), LEAST), **look)
+                apart = smoothed(np.abs(curve - right))
+                below.plot(steps, np.maximum(apart, LEAST), **look)
         above.set_ylabel(f"loss, mean of {SMOOTHED_OVER} steps")
         above.set_title(title)
         below.set(yscale="log", xlabel="step", ylabel=f"difference to {REFERENCE}")

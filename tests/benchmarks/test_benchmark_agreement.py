@@ -7,7 +7,7 @@ from PIL import Image
 
 import kernels
 import tinygrad_ft as tg
-from benchmarks import agreement
+from benchmarks import agreement, agreement_problem
 from benchmarks.agreement_errors import STEMS, error_table, layer_errors, relative_error
 from benchmarks.agreement_switches import switched
 from benchmarks.cases._convolutions import Convolution
@@ -53,7 +53,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path_factory, monkeypatch):
+def _small(tmp_path_factory, monkeypatch):
+    """Quarter of the pixels, and a cache of the test's own."""
+    monkeypatch.setattr(agreement_problem, "SIZE", 16)
     folder = tmp_path_factory.getbasetemp() / "agreement-cache"
     monkeypatch.setenv("TINYGRAD_FT_CACHE_DIR", str(folder))
 
@@ -76,7 +78,7 @@ def test_batches_are_the_same_at_each_call(problem):
     first, again = list(problem.batches()), list(problem.batches())
     assert len(first) == problem.steps  # more than an epoch: six images make one batch of four
     for a, b in zip(first, again, strict=True):
-        assert a[0].shape == (4, 3, 32, 32)
+        assert a[0].shape == (4, 3, 16, 16)
         np.testing.assert_array_equal(a[0], b[0])
         np.testing.assert_array_equal(a[1], b[1])
     assert not np.array_equal(first[0][0], first[1][0])

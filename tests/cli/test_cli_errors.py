@@ -212,7 +212,7 @@ def test_bad_images_can_be_left_out(tool, tmp_path):
     out = tmp_path / "r"
     said = tool("pretrain", data, *SMALL, "--epochs", "1", "--skip-bad", "--out", out)
     assert said.code == 0
-    assert "left out 1 bad images" in said.out
+    assert "left out 1 bad image:" in said.out
     assert "bee/01.png" in said.out
 
 

@@ -138,7 +138,7 @@ def test_evaluate_leaves_out_bad_images(tool, odd, tmp_path):
     assert "--skip-bad" in said.err
     said = tool("evaluate", model, copy, "--skip-bad", "--json", tmp_path / "e.json")
     assert said.code == 0
-    assert "left out 1 bad images" in said.out
+    assert "left out 1 bad image:" in said.out
     assert json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))["left_out"] == 1
 
 

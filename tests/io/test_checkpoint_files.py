@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,18 @@ def test_atomic_write(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links and modes of POSIX")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        atomic_write(pipe, b"content")
+        assert read.result(60) == b"content"
+    assert pipe.is_fifo()
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
 def test_links_and_modes_stay(tmp_path):
     (tmp_path / "disk").mkdir()
     link = tmp_path / "last"

@@ -17,6 +17,7 @@ from tinygrad_ft.io import (
     RunFolderError,
     check_run_folder,
     fingerprint_file,
+    folder_lock,
     save_checkpoint,
 )
 
@@ -207,8 +208,40 @@ def test_a_refused_resume_leaves_nothing(tmp_path):
 
 
 def test_a_run_that_was_killed_before_it_wrote_anything_can_be_resumed(tmp_path):
-    RunFolder(tmp_path / "run").close()
-    RunFolder(tmp_path / "run", resume=True).close()
+    with start(tmp_path / "run") as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "mine\n"
+        first.kill()
+        first.wait()
+    with RunFolder(tmp_path / "run", resume=True) as run:
+        run.write_args({})
+
+
+def test_what_was_refused_leaves_nothing(tmp_path):
+    """A run that ends before it wrote anything: no folder, or the user's folder as it was."""
+    with pytest.raises(MemoryError), RunFolder(tmp_path / "new"):
+        raise MemoryError
+    (tmp_path / "mine").mkdir()
+    RunFolder(tmp_path / "mine").close()
+    with RunFolder(tmp_path / "used") as run:
+        (run.path / "notes.txt").write_text("kept")
+    found = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*"))
+    assert found == ["mine", "used", "used/notes.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
+def test_a_lock_that_was_removed_meanwhile_is_no_lock(tmp_path, monkeypatch):
+    """Opened before its holder removed it: the name stands for another file by now."""
+    plain, removed = folder_lock._try_lock, []
+
+    def slow(descriptor: int) -> None:
+        if not removed:
+            removed.append((tmp_path / ".lock").unlink())
+        plain(descriptor)
+
+    monkeypatch.setattr(folder_lock, "_try_lock", slow)
+    with RunFolder(tmp_path), pytest.raises(RunFolderError, match="in use"):
+        RunFolder(tmp_path)
 
 
 def test_overwriting_removes_the_files_of_a_run_and_no_others(tmp_path):

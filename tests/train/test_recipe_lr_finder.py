@@ -70,3 +70,11 @@ def test_its_files(tmp_path):
     assert [float(row["lr"]) for row in rows] == rates.tolist()
     assert math.isclose(float(rows[3]["loss"]), curve.losses[3])
     write_curve(LrCurve.of(rates, 1 + rates), tmp_path)  # with nothing to suggest
+
+
+def test_the_noise_of_the_first_batches_is_no_fall():
+    """The first loss happens to be high: the running mean falls fastest right after it."""
+    rates = np.geomspace(1e-6, 10, 100)
+    losses = 2 - 1.5 / (1 + np.exp(-4 * (np.log10(rates) + 2)))
+    losses[0] += 0.6
+    assert 1e-2 < LrCurve.of(rates, losses).suggestion < 1e-1

@@ -60,9 +60,11 @@ def test_a_trial_leaves_no_trace(tmp_path):
 
 
 def test_it_grows_with_what_is_asked_for(tmp_path):
+    many = colours(100)
+
     def of(name: str, **options: object) -> MemoryNeed:
         settings = Settings(**({"epochs": 2, "batch_size": 64} | options))
-        return make_trainer(tmp_path / name, settings, val=colours(4)).memory_need()
+        return make_trainer(tmp_path / name, settings, train=many, val=colours(4)).memory_need()
 
     plain = of("a")
     assert of("b", batch_size=256).training > 2.5 * plain.training
@@ -72,6 +74,7 @@ def test_it_grows_with_what_is_asked_for(tmp_path):
     assert averaged.optimizer > 3 * plain.optimizer
     assert of("f", accumulate=4).batches == 4 * plain.batches
     assert of("g", momentum=0.0).optimizer == 0
+    assert of("j", batch_size=300) == of("k", batch_size=10**6), "no batch has more images"
     assert of("h", batch_size=256).optimizer == plain.optimizer
     assert of("i", freeze="backbone").optimizer < 0.1 * plain.optimizer
 
@@ -89,6 +92,23 @@ def test_the_message_says_what_to_do():
         text = str(error.value)
         assert ("900 MB" in text or "901 MB" in text) and "800 MB are free" in text, text
     assert isinstance(error.value, MemoryError)
+
+
+def test_a_jump_between_two_sizes_is_not_what_an_image_costs(monkeypatch):
+    """Four images and more take another way, which needs 100 MB once; an image takes 1 MB."""
+    monkeypatch.setattr(memory, "_peak", lambda work: work() or sizes[-1] * MB + jump(sizes[-1]))
+    sizes: list[int] = []
+
+    def jump(images: int) -> int:
+        return 100 * MB * (images >= 4)
+
+    def estimated(images: int) -> float:
+        return memory._extrapolated(sizes.append, images) / MB / (9 / 8)
+
+    assert estimated(64) == pytest.approx(164)
+    assert max(sizes) == 8
+    assert estimated(3) == pytest.approx(3)
+    assert estimated(1) == pytest.approx(1)
 
 
 def test_sizes_in_words():

@@ -10,12 +10,15 @@ import sklearn.metrics as reference
 from train_helpers import CLASSES, colours, make_card, make_model
 
 from tinygrad_ft.data import ArrayDataset
-from tinygrad_ft.grad_mode import is_grad_enabled
+from tinygrad_ft.grad_mode import inference_mode, is_grad_enabled
+from tinygrad_ft.models import create_model
 from tinygrad_ft.tensor import Tensor
 from tinygrad_ft.train import Evaluation, predict_scores
 from tinygrad_ft.train.assessment import assess
 from tinygrad_ft.train.bootstrap import bootstrap
+from tinygrad_ft.train.evaluation_batch import LARGEST, MEMORY, evaluation_batch
 from tinygrad_ft.train.metrics import measure
+from tinygrad_ft.train.recipe.memory import _peak
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -131,3 +134,29 @@ def test_the_mode_is_put_back_after_an_error():
     with pytest.raises(ValueError, match="1"):
         predict_scores(model, data, make_card(data).preprocessing)
     assert model.training
+
+
+def test_large_images_go_through_in_small_batches():
+    model = make_model().train()
+    assert evaluation_batch(model, (3, 8, 8)) == LARGEST
+    assert model.training
+    assert evaluation_batch(model, (3, 20_000, 20)) < LARGEST
+    images = evaluation_batch(model, (3, 256, 256))
+    # a number an architecture: 4 channels of float32 go into and out of the first layers' ops
+    assert MEMORY / 3 <= images * 2 * 4 * 4 * 256 * 256 <= MEMORY
+    assert evaluation_batch(model.eval(), (3, 256, 256)) == images, "a function of model and shape"
+
+
+def test_a_pass_stays_within_the_bound():
+    """What is allocated in truth, for a network with a stem that makes large maps."""
+    model = create_model("resnet18", num_classes=2).eval()
+    images = np.zeros((evaluation_batch(model, (3, 128, 128)), 3, 128, 128), np.float32)
+    weights = sum(p.numel() * 4 for p in model.parameters())
+
+    def look() -> None:
+        with inference_mode():
+            model(Tensor(images))
+
+    look()
+    assert 30 <= len(images) < LARGEST
+    assert _peak(look) < 3 * MEMORY + 5 * weights

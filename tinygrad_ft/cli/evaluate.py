@@ -14,10 +14,10 @@ from rich.table import Table
 from tinygrad_ft.cli.bare_weights import describe_weights
 from tinygrad_ft.cli.options import threads_option, weights_options
 from tinygrad_ft.cli.temperature import chosen_temperature, temperature_option
-from tinygrad_ft.cli.training import command_line
+from tinygrad_ft.cli.training import command_line, left_out
 from tinygrad_ft.data import DataError, Dataset, dataset_splits, open_dataset
 from tinygrad_ft.data.fitted import fitting
-from tinygrad_ft.io import atomic_write, fingerprint_state, short
+from tinygrad_ft.io import WriteError, atomic_write, fingerprint_state, short
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train import ModelCard, load_model, predict_scores
 from tinygrad_ft.train.assessment import Assessment, assess
@@ -63,6 +63,9 @@ def command(
     those images best.
     """
     reporter = Reporter()
+    for path in filter(None, (json_path, report_path)):
+        if not Path(path).parent.is_dir():  # before a long evaluation, not after it
+            raise WriteError(f"{path} cannot be written: there is no folder {Path(path).parent}")
     card = describe_weights(model_file, options)
     divisor = chosen_temperature(temperature, card, model_file)
     split = split or _default_split(data)
@@ -77,7 +80,7 @@ def command(
             progress=progress,
         )
     if bad := getattr(dataset, "bad_files", ()):
-        reporter.line(f"left out {len(bad)} bad images, the first: {bad[0][1]}")
+        reporter.line(left_out(bad))
     if note := fitting(dataset):
         reporter.line(note)
     card.preprocessing.check_fits(dataset, f"the images of {data}")
@@ -108,7 +111,7 @@ def command(
             "left_out": len(bad),
             **found.as_dict(card.classes),
         }
-        text = json.dumps(numbers, indent=2, ensure_ascii=False)
+        text = json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"
         atomic_write(Path(json_path), text.encode("utf-8", "backslashreplace"))
     if report_path is not None:
         _write_report(Path(report_path), found, model, card, dataset, model_file, data, split)

@@ -6,6 +6,7 @@ import csv
 import glob
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,8 @@ from tinygrad_ft.data.sources import FolderSource, read_file
 from tinygrad_ft.train import ModelCard, load_model, predict_scores
 from tinygrad_ft.train.progress import Reporter
 
-BATCH = 256  # images decoded and classified at a time; bounds the memory
+BATCH = 256  # images decoded and classified at a time
+MEMORY = 64 * 2**20  # bytes that they may take
 Row = tuple[str, list[tuple[str, float]]]
 
 
@@ -72,8 +74,9 @@ def command(
     divisor = chosen_temperature(temperature, card, model_file)
     names = _expand(images)
     rows: list[Row] = []
-    for start in range(0, len(names), BATCH):
-        good, pictures = _decode(names[start : start + BATCH], card, skip_bad)
+    batch = max(1, min(BATCH, MEMORY // math.prod(card.preprocessing.shape)))
+    for start in range(0, len(names), batch):
+        good, pictures = _decode(names[start : start + batch], card, skip_bad)
         if not good:
             continue
         found = predict_scores(model, pictures, card.preprocessing).at(divisor)
@@ -99,7 +102,10 @@ def _expand(arguments: Sequence[str]) -> list[str]:
         elif os.path.lexists(argument):
             found = [argument]
         else:
-            found = sorted(n for n in glob.glob(argument, recursive=True) if not os.path.isdir(n))
+            matched = sorted(glob.glob(argument, recursive=True))
+            found = [name for name in matched if not os.path.isdir(name)]
+            if not found:  # a pattern of folders, as the shell would have given them one by one
+                found = [str(Path(f, name)) for f in matched for name in _images_below(f)]
         if not found:
             raise DataError(f"{argument!r} names no image file")
         names += found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,13 @@ from tinygrad_ft.io import RunFolder, WriteError, check_run_folder
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train import Interrupted, ModelCard, Settings, SettingsError
 from tinygrad_ft.train.progress import Reporter, duration
+from tinygrad_ft.train.recipe.batches import images_per_epoch, update_size
 from tinygrad_ft.train.recipe.lr_finder import find_lr, write_curve
 from tinygrad_ft.train.run import Outcome, execute
 from tinygrad_ft.train.splits import Splits, open_splits
+
+NAMED = 10  # bad images that are named
+FEW_STEPS = 100
 
 
 def check_out(out: str, *, resume: bool, overwrite: bool, find_lr: bool) -> None:
@@ -53,13 +59,33 @@ def open_data(
             progress=progress,
         )
     if bad := splits.bad_files():
-        reporter.line(f"left out {len(bad)} bad images, the first: {bad[0][1]}")
+        reporter.line(left_out(bad))
     reporter.line(f"{path}: {splits.describe()}")
     if note := fitting(splits.train):
         reporter.line(note)
     if settings.patience is not None and splits.val is None:
         raise SettingsError("--patience needs validation images: leave out --val-fraction 0")
     return splits
+
+
+def left_out(bad: Sequence[tuple[str, str]]) -> str:
+    """Lines that name the images which cannot be decoded, as many as can be read."""
+    lines = [f"left out {len(bad):,} bad image{'s' * (len(bad) > 1)}:"]
+    lines += [f"  {reason}" for _, reason in bad[:NAMED]]
+    if len(bad) > NAMED:
+        lines.append(f"  and {len(bad) - NAMED:,} more")
+    return "\n".join(lines)
+
+
+def few_steps(images: int, settings: Settings) -> str | None:
+    """What to say of a run that ends before it has learned; None if there are steps enough."""
+    steps = settings.epochs * math.ceil(images_per_epoch(images, settings) / update_size(settings))
+    if steps >= FEW_STEPS:
+        return None
+    return (
+        f"note: only {steps} steps in all; with few images choose a smaller --batch-size (16) or "
+        "more --epochs"
+    )
 
 
 def train(
@@ -80,6 +106,8 @@ def train(
     resume, overwrite, out = args.pop("resume"), args.pop("overwrite"), args["out"]
     if args.pop("find_lr"):
         return _find_lr(model, card, splits, settings, reporter, Path(out))
+    if hint := few_steps(len(splits.train), settings):
+        reporter.line(hint)
     command = command_line()
     with RunFolder(out, resume=resume, overwrite=overwrite) as run, stop_on_signals() as stop:
         try:

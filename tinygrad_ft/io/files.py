@@ -25,6 +25,9 @@ def atomic_write(
     the new one, complete. A process that is killed can leave `.NAME.*.tmp` behind
     (`remove_temporary_files`).
 
+    A device or a pipe (/dev/stdout) is written to as it is, for a rename would put a file in its
+    place.
+
     Raises WriteError when the disk is full or the folder cannot be written; the old file is then
     untouched and nothing is left over. What `content` itself raises passes through, equally clean.
     """
@@ -33,12 +36,13 @@ def atomic_write(
     target = Path(os.path.realpath(named))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
     try:
+        if named.exists() and not (named.is_file() or named.is_dir()):
+            with open(named, "wb") as device:
+                _fill(device, content)
+            return
         try:
             with open(temporary, "xb") as file:
-                if callable(content):
-                    content(file)
-                else:
-                    file.write(content)
+                _fill(file, content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
@@ -52,6 +56,13 @@ def atomic_write(
             f"{named} cannot be written: {problem.strerror or problem}; "
             "what stood there before is untouched"
         ) from problem
+
+
+def _fill(file: BinaryIO, content: bytes | Callable[[BinaryIO], object]) -> None:
+    if callable(content):
+        content(file)
+    else:
+        file.write(content)
 
 
 def remove_temporary_files(folder: Path) -> None:

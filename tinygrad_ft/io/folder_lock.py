@@ -2,7 +2,8 @@
 
 The operating system's own lock on an open file, not the presence of a file: the kernel frees it
 however the process ends, SIGKILL included, so there are no stale locks to guess about. The file
-stays behind; removing it would let two processes lock two files of one name.
+stays behind, except where the holder removes it itself; who has locked a file that is no longer the
+one of that name tries again, for another process may have locked the new one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,15 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self._descriptor: int | None = None
+        self._path = folder / LOCK_NAME
         try:
-            self._descriptor = os.open(folder / LOCK_NAME, _FLAGS, 0o666)
+            self._descriptor = os.open(self._path, _FLAGS, 0o666)
             _try_lock(self._descriptor)
+            while not self._is_current():
+                os.close(self._descriptor)
+                self._descriptor = None
+                self._descriptor = os.open(self._path, _FLAGS, 0o666)
+                _try_lock(self._descriptor)
             _introduce(self._descriptor)
         except OSError as problem:
             taken = isinstance(problem, _TAKEN) and self._descriptor is not None
@@ -71,6 +79,24 @@ class FolderLock:
             os.close(self._descriptor)
             self._descriptor = None
         _held.discard(self)
+
+    def remove(self) -> None:
+        """Free the folder and leave no file behind."""
+        if self._descriptor is None:
+            return
+        if sys.platform == "win32":  # an open file cannot be removed there, a locked one neither
+            self.release()
+        with suppress(OSError):
+            self._path.unlink()
+        self.release()
+
+    def _is_current(self) -> bool:
+        """Whether the file that was opened is still the one of that name."""
+        assert self._descriptor is not None
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
 
 _held: set[FolderLock] = set()

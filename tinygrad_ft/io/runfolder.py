@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,7 +46,7 @@ def check_run_folder(
     if present and not resume and not overwrite:
         raise RunFolderError(
             f"{folder} already holds a run ({', '.join(present)}); resume it or choose another "
-            "folder"
+            "folder (--resume, --out; --overwrite replaces it)"
         )
     return present
 
@@ -74,6 +75,7 @@ class RunFolder:
         self.report_path = self.path / "report.html"
         self.results_path = self.path / "results.json"
         check_run_folder(path, resume=resume, overwrite=overwrite)  # before a lock is left there
+        self._made = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
@@ -140,8 +142,14 @@ class RunFolder:
         atomic_write(self.summary_path, text.getvalue().encode())
 
     def close(self) -> None:
-        """Let other processes use the folder."""
-        self._lock.release()
+        """Let other processes use the folder. Where no run was begun nothing is left of it."""
+        if any((self.path / name).exists() for name in RUN_FILES):
+            self._lock.release()
+            return
+        self._lock.remove()
+        if self._made:
+            with suppress(OSError):  # something else was put there
+                self.path.rmdir()
 
     def __enter__(self) -> RunFolder:
         return self

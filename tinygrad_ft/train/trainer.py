@@ -151,6 +151,7 @@ class Trainer:
             self.card.preprocessing,
             self.settings,
             features=features,
+            trained=self._images,
             evaluated=max(
                 judged,
                 0 if self.val_set is None else len(self.val_set),

@@ -27,6 +27,7 @@ from tinygrad_ft.train.settings import Settings
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
 _SMOOTHING = 0.9
+_WARM, _REACH = 10, 10  # steps: the running mean is none before; a fall is measured over as many
 _DIVERGED = 3.0  # times the rise from the lowest to the first loss above the lowest: enough seen
 
 
@@ -53,11 +54,11 @@ class LrCurve:
             smoothed[number] = mean / (1 - _SMOOTHING ** (number + 1))
         suggestion = None
         falling = int(smoothed.argmin()) + 1  # beyond its lowest point the loss only rises
-        if falling > 2:
-            slopes = np.gradient(smoothed[:falling], np.log(rates[:falling]))
-            steepest = int(slopes.argmin())
-            if slopes[steepest] < 0:
-                suggestion = float(f"{rates[steepest]:.1e}")
+        # the first means are of few batches: they go up and down with those
+        falls = smoothed[_WARM + _REACH : falling] - smoothed[_WARM : max(_WARM, falling - _REACH)]
+        if len(falls) and falls.min() < 0:
+            middle = _WARM + _REACH // 2 + int(falls.argmin())
+            suggestion = float(f"{rates[middle]:.1e}")
         return cls(rates, losses, smoothed, suggestion)
 
 

@@ -98,11 +98,12 @@ def estimate(
     settings: Settings,
     *,
     features: int,
+    trained: int,
     evaluated: int,
 ) -> MemoryNeed:
     """What training `model` by `settings` takes, when nothing is frozen any more that `plan`
-    unfreezes; `features` bytes of outputs of frozen stages are kept, and at most `evaluated` images
-    are looked at without learning.
+    unfreezes; `features` bytes of outputs of frozen stages are kept, an epoch has `trained` images,
+    and at most `evaluated` images are looked at without learning.
 
     Leaves the model, its gradients and the random generator as they were.
     """
@@ -131,7 +132,7 @@ def estimate(
             model(Tensor(np.zeros((images, *shape), np.float32)))
 
     try:
-        step = _extrapolated(learn, settings.batch_size)
+        step = _extrapolated(learn, min(settings.batch_size, trained))
         evaluation = _extrapolated(look, min(evaluation_batch(model, shape), evaluated))
     finally:
         model.load_state_dict(values)
@@ -140,7 +141,7 @@ def estimate(
         plan.apply(model, 0)
     moments = learned * (2 if settings.optimizer == "adamw" else int(settings.momentum > 0))
     average = weights if settings.ema is not None else 0
-    images = 5 * int(np.prod(shape)) * update_size(settings)  # a byte, and as a float
+    images = 5 * int(np.prod(shape)) * min(update_size(settings), trained)  # a byte, and as a float
     return MemoryNeed(
         training=step,
         evaluation=evaluation,
