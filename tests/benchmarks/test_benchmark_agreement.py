@@ -71,7 +71,7 @@ def _one_thread():
 
 @pytest.fixture
 def problem(folder):
-    return open_problem(folder, steps=3, lr=0.01, batch=4, seed=0)
+    return open_problem(folder, steps=3, lr=0.001, batch=4, seed=0)
 
 
 def test_batches_are_the_same_at_each_call(problem):
@@ -88,13 +88,13 @@ def test_batches_are_the_same_at_each_call(problem):
 def test_everyone_trains_the_same_network(problem):
     right = train_torch(problem, Mode("NCHW"))
     assert right.losses.shape == (3,)
-    assert abs(right.losses[2] - right.losses[0]) > 0.01  # it has learnt something
+    assert abs(right.losses[2] - right.losses[0]) > 0.01 * right.losses[0]  # it has learnt something
     for found in (
         train_torch(problem, Mode("channels_last"), rounded=True),
         train_ours(problem),
         train_ours(problem, winograd=False, fusion=False),
     ):
-        np.testing.assert_allclose(found.losses, right.losses, rtol=2e-3)
+        np.testing.assert_allclose(found.losses, right.losses, rtol=1e-3)
         assert found.furthest == pytest.approx(right.furthest, rel=1e-2)
 
 

@@ -23,7 +23,6 @@ from tinygrad_ft.ops._operands import (
 from tinygrad_ft.ops.rounding import RoundingMode, rounded_div
 from tinygrad_ft.ops.selection import where
 from tinygrad_ft.ops.unary import log
-from tinygrad_ft.ops.unary import sqrt as sqrt
 from tinygrad_ft.tensor import Scalar, Tensor, TensorLike
 
 Grads = tuple[Tensor | None, ...]

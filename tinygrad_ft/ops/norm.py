@@ -11,9 +11,9 @@ from kernels.norm import Statistics
 from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
 from tinygrad_ft.grad_mode import is_grad_enabled
-from tinygrad_ft.ops.elementwise import sqrt
 from tinygrad_ft.ops.reduce import mean, sum
 from tinygrad_ft.ops.shape import reshape
+from tinygrad_ft.ops.unary import sqrt
 from tinygrad_ft.tensor import Tensor
 
 Grads = tuple[Tensor | None, ...]
