@@ -56,8 +56,9 @@ def folder(tmp_path_factory):
 def _small(tmp_path_factory, monkeypatch):
     """Quarter of the pixels, and a cache of the test's own."""
     monkeypatch.setattr(agreement_problem, "SIZE", 16)
+    # not by the environment: there the compiled kernels would be looked for as well
     folder = tmp_path_factory.getbasetemp() / "agreement-cache"
-    monkeypatch.setenv("TINYGRAD_FT_CACHE_DIR", str(folder))
+    monkeypatch.setattr("tinygrad_ft.data.cache.cache_dir", lambda: folder)
 
 
 @pytest.fixture(autouse=True)
@@ -88,13 +89,14 @@ def test_batches_are_the_same_at_each_call(problem):
 def test_everyone_trains_the_same_network(problem):
     right = train_torch(problem, Mode("NCHW"))
     assert right.losses.shape == (3,)
-    assert abs(right.losses[2] - right.losses[0]) > 0.01 * right.losses[0]  # it has learnt something
+    # other updates would be noticed
+    assert abs(right.losses[2] - right.losses[0]) > 0.02 * right.losses[0]
     for found in (
         train_torch(problem, Mode("channels_last"), rounded=True),
         train_ours(problem),
         train_ours(problem, winograd=False, fusion=False),
     ):
-        np.testing.assert_allclose(found.losses, right.losses, rtol=1e-3)
+        np.testing.assert_allclose(found.losses, right.losses, rtol=3e-3)
         assert found.furthest == pytest.approx(right.furthest, rel=1e-2)
 
 

@@ -208,11 +208,8 @@ def test_a_refused_resume_leaves_nothing(tmp_path):
 
 
 def test_a_run_that_was_killed_before_it_wrote_anything_can_be_resumed(tmp_path):
-    with start(tmp_path / "run") as first:
-        assert first.stdout is not None
-        assert first.stdout.readline() == "mine\n"
-        first.kill()
-        first.wait()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").write_text("{}")  # all that it leaves
     with RunFolder(tmp_path / "run", resume=True) as run:
         run.write_args({})
 
