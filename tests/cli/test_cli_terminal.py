@@ -16,7 +16,7 @@ def test_plain_lines_on_a_pipe(photos, tmp_path):
     assert "\x1b" not in said.stdout
     assert "\r" not in said.stdout
     lines = [line for line in said.stdout.splitlines() if " left, " not in line]
-    assert len(lines) == 6
+    assert len(lines) == 7
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
