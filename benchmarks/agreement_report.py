@@ -121,9 +121,9 @@ def verdict(trainings: Trainings) -> list[str]:
         if name.startswith(OURS) and comparable:
             found = ratios(trainings, name)
             mean = geometric_mean(found) if min(found) > 0 else 0.0
-            further = "no further" if mean <= 1 else f"{mean:.2f} times as far"
+            further = "no further than" if mean <= 1 else f"{mean:.2f} times as far as"
             lines.append(
-                f"{name} strays from {REFERENCE} {further} than {CHANNELS_LAST} does "
+                f"{name} strays from {REFERENCE} {further} {CHANNELS_LAST} does "
                 f"(geometric mean over the windows {mean:.2f}, "
                 f"from {min(found):.2f} to {max(found):.2f})"
             )

@@ -192,7 +192,7 @@ def test_straying():
     np.testing.assert_allclose(strays(found)[OURS], [0.03, 0.03])
     np.testing.assert_allclose(ratios(found, OURS), [3, 3])
     ours, direct, finite = verdict(found)
-    assert ours.startswith("ours strays from PyTorch NCHW 3.00 times as far")
+    assert ours.startswith("ours strays from PyTorch NCHW 3.00 times as far as")
     assert direct.startswith("ours, no Winograd strays from PyTorch NCHW no further")
     assert finite == "every loss is finite"
 

@@ -55,6 +55,8 @@ def test_evaluate_prints_and_writes_all_numbers(tool, odd, tmp_path):
     assert (found["split"], found["left_out"], found["temperature"]) == ("test", 0, 1.0)
     assert f"{found['ece']:.2%}" in said.out
     results = json.loads((model.parent / "results.json").read_text())
+    assert results["intervals_95"] == found["intervals_95"]
+    assert results["ece"] == found["ece"]
     assert found["weights_fingerprint"] == results["weights_fingerprint"]
     tool("evaluate", model, data, "--json", tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "e.json").read_bytes()
@@ -275,3 +277,20 @@ def test_class_names_travel_composed_whatever_the_file_system_says(tool, tmp_pat
     said = tool("evaluate", run / "best.safetensors", split, "--by-class")
     assert said.code == 0, said
     assert "caf\u00e9" in said.out
+
+
+def test_a_pattern_of_folders_stands_for_their_images(tool, odd, album):
+    model = odd[1]
+    said = tool("predict", model, album.parent / "al*", "--format", "csv", "--skip-bad")
+    again = tool("predict", model, album, "--format", "csv", "--skip-bad")
+    assert said.code == 0
+    assert said.out == again.out
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_a_place_that_is_not_there_is_said_before_the_work(tool, odd, tmp_path, option):
+    data, model = odd
+    said = tool("evaluate", model, data, option, tmp_path / "absent" / "x")
+    assert said.code == 1
+    assert said.out == ""
+    assert "there is no folder" in said.err
