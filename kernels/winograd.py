@@ -19,7 +19,7 @@ by step    for many channels, whose U or dU would not fit a cache anyway: first 
            tiles are transformed back. Each task reads only its part of U and owns its part of dU.
 
 Rounding: the transforms multiply by up to 8 and cancel, so errors are two to six times those of the
-direct path: 1e-6 to 6e-6 of the result's root mean square on ResNet layers (README.md has the
+direct path: 1e-6 to 1e-5 of the result's root mean square on ResNet layers (README.md has the
 table, tests/kernels/test_winograd.py derives and tests a bound). Values beyond 1e36 may overflow in
 the transforms.
 

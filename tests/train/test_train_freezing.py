@@ -150,7 +150,8 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(model, "forward_features", count)
     trainer.fit()
-    assert images == 1 + 24 + 6  # the one is looked at for the size of its features
+    looked_at = 1 + 2  # for the size of a feature, and of a batch: of the features and the judging
+    assert images == looked_at + 24 + 6
 
 
 @pytest.mark.parametrize("what", ["parameter", "norm"])
