@@ -142,8 +142,8 @@ def test_large_images_go_through_in_small_batches():
     assert model.training
     assert evaluation_batch(model, (3, 20_000, 20)) < LARGEST
     images = evaluation_batch(model, (3, 256, 256))
-    # the convolution of the stem: 3 channels of float32 go in, 2 come out
-    assert MEMORY / 2 <= images * (3 + 2) * 4 * 256 * 256 <= MEMORY
+    # the sum at the end of a block: twice 4 channels of float32 go in, 4 come out
+    assert MEMORY / 2 <= images * (4 + 4 + 4) * 4 * 256 * 256 <= MEMORY
     assert evaluation_batch(model.eval(), (3, 256, 256)) == images, "a function of model and shape"
 
 

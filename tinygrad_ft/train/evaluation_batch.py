@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_ft.grad_mode import no_grad
-from tinygrad_ft.nn import Module
+from tinygrad_ft.nn import Module, Parameter
 from tinygrad_ft.observe import Observer, observing
 from tinygrad_ft.tensor import Tensor
 
@@ -32,7 +32,8 @@ class _LargestOp(Observer):
         params: dict[str, Any],
         outputs: Sequence[Tensor],
     ) -> None:
-        tensors = [t for t in (*inputs, *outputs) if t is not None and t.ndim > 2]  # no weights
+        arrays = [t for t in (*inputs, *outputs) if t is not None]
+        tensors = [t for t in arrays if t.ndim > 2 and not isinstance(t, Parameter)]
         self.bytes = max(self.bytes, sum(t.numel() * t.dtype.itemsize for t in tensors))
 
 
