@@ -93,7 +93,7 @@ class Function:
     output_specs: tuple[tuple[tuple[int, ...], np.dtype], ...] = ()
     #: for outputs with hooks, what watches their gradients
     watched: dict[int, Watched] | None = None
-    #: the user's line that made it, known while anomaly detection is on
+    #: the user's line that made it, for error messages
     made_at: anomaly.Place | None = None
 
     _inputs: tuple[Tensor | None, ...] = ()
@@ -166,8 +166,7 @@ class Function:
                     "be lost to higher derivatives; use save_input, save_output or save_statistics"
                 )
         self.order = next(_creation_counter)
-        if anomaly.enabled:
-            self.made_at = anomaly.user_line()
+        self.made_at = anomaly.user_line()
         self.edges = tuple(
             [
                 Edge(t._node or t, t._index) if t is not None and t._requires_grad else _NOWHERE
@@ -271,4 +270,5 @@ class Function:
             self._freed = True
 
     def __repr__(self) -> str:
-        return f"<{self.name}>" if self.made_at is None else f"<{self.name} at {self.made_at}>"
+        known = anomaly.enabled and self.made_at is not None
+        return f"<{self.name} at {self.made_at}>" if known else f"<{self.name}>"
