@@ -6,8 +6,8 @@
 
 The line that made an op is always looked up, so that an error in a backward can name it: 0.3 to 2
 microseconds an op, the more the deeper modules are nested, which is some 5% of the product of two
-numbers and 0.2% of a training step of a small ResNet. The switch, PyTorch's, is for the rest: `repr`
-names the line, and a backward that gives NaN raises.
+numbers and 0.2% of a training step of a small ResNet. The switch, PyTorch's, is for the rest:
+`repr` names the line, and a backward that gives NaN raises.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def refuse_nan(
 class set_detect_anomaly:
     """Switch anomaly detection on or off: from the call on, or within a `with` block.
 
-    While it is on, `repr` of a result names the line that made it, and, unless `check_nan` is False,
-    a backward that gives NaN raises RuntimeError. It is on for all threads.
+    While it is on, `repr` of a result names the line that made it, and, unless `check_nan` is
+    False, a backward that gives NaN raises RuntimeError. It is on for all threads.
     """
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
