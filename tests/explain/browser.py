@@ -47,13 +47,22 @@ def find_browser() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
+def _above(descriptor: int) -> int:
+    """The same pipe under a free number above the 3 and 4 that the browser wants."""
+    import fcntl  # Windows has none
+
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD, 20)
+    os.close(descriptor)
+    return moved
+
+
 class Browser:
     """One page; `problems` collects what it logs as an error or throws."""
 
     def __init__(self, program: str) -> None:
         # descriptors above those that the child gives new meanings
-        to_browser, self._write = (os.dup2(fd, 20 + i) for i, fd in enumerate(os.pipe()))
-        self._read, from_browser = (os.dup2(fd, 22 + i) for i, fd in enumerate(os.pipe()))
+        to_browser, self._write = map(_above, os.pipe())
+        self._read, from_browser = map(_above, os.pipe())
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         words = [program, *FLAGS, f"--user-data-dir={self._folder.name}", "about:blank"]
         self._process = subprocess.Popen(
