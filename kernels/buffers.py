@@ -14,15 +14,19 @@ The pool keeps at most `set_pool_limit` bytes of unused memory (default a quarte
 memory, at most 4 GiB), dropping the blocks that were unused for longest; `trim()` drops them all.
 """
 
+import ctypes
 import math
 import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from kernels.addresses import address
 
 SMALLEST = 256 * 1024
 """Arrays of fewer bytes are plain NumPy arrays."""
@@ -94,29 +98,31 @@ class _Pool:
 _pool = _Pool()
 
 
-class _Owner:
-    """Holds one block on behalf of the arrays that view it; returns it when the last one is
-    gone."""
+@cache
+def _owner_type(size: int) -> Any:
+    """The class of objects that hold one block of `size` bytes on behalf of the arrays that look at
+    it, and return it when the last one is gone. NumPy takes such an object as an array's memory in
+    one step; a class in Python with an `__array_interface__` takes four times as long."""
 
-    __slots__ = ("__array_interface__", "block")
-
-    def __init__(self, nbytes: int) -> None:
-        # Sizes are rounded so that nearly equal requests share blocks: 1/8 of slack at most.
-        step = max(4096, 1 << (nbytes.bit_length() - 4))
-        size = -(-(nbytes + _ALIGNMENT) // step) * step
-        self.block = _pool.take(size)
-        start = self.block.ctypes.data
-        self.__array_interface__: dict[str, Any] = {
-            "version": 3,
-            "typestr": "|u1",
-            "shape": (nbytes,),
-            "data": (start + -start % _ALIGNMENT, False),
-        }
-
-    def __del__(self) -> None:
+    def give_back(self: Any) -> None:
         block = getattr(self, "block", None)
         if block is not None:
             _pool.put(block)
+
+    return type("_Owner", (ctypes.c_char * size,), {"__del__": give_back})
+
+
+def _from_pool(
+    shape: Sequence[int], dtype: np.dtype[Any], nbytes: int, strides: Sequence[int] | None
+) -> NDArray[Any]:
+    # Sizes are rounded so that nearly equal requests share blocks: 1/8 of slack at most.
+    step = max(4096, 1 << (nbytes.bit_length() - 4))
+    size = -(-(nbytes + _ALIGNMENT) // step) * step
+    block = _pool.take(size)
+    start = address(block)
+    owner = _owner_type(size).from_address(start)
+    owner.block = block
+    return np.ndarray(shape, dtype, owner, -start % _ALIGNMENT, strides)
 
 
 def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[Any]:
@@ -127,7 +133,7 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < SMALLEST or dtype.hasobject or min(shape) < 0:
         return np.empty(shape, dtype)
-    return np.asarray(_Owner(nbytes)).view(dtype).reshape(shape)
+    return _from_pool(shape, dtype, nbytes, None)
 
 
 def empty_like(array: NDArray[Any]) -> NDArray[Any]:
@@ -146,7 +152,13 @@ def zeros(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
 
 def empty_nhwc(n: int, c: int, h: int, w: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """An uninitialised array of shape N,C,H,W whose memory is ordered N,H,W,C (channels last)."""
-    return empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+    dtype = np.dtype(dtype)
+    size = dtype.itemsize
+    nbytes = n * c * h * w * size
+    if nbytes < SMALLEST or min(n, c, h, w) < 0:
+        return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+    strides = (h * w * c * size, size, w * c * size, c * size)
+    return _from_pool((n, c, h, w), dtype, nbytes, strides)
 
 
 def aligned(nbytes: int) -> NDArray[np.uint8]:
@@ -154,7 +166,7 @@ def aligned(nbytes: int) -> NDArray[np.uint8]:
     if nbytes >= SMALLEST:
         return empty(nbytes, np.uint8)
     memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
+    start = -address(memory) % _ALIGNMENT
     return memory[start : start + nbytes]
 
 

@@ -37,7 +37,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -250,22 +250,18 @@ class Kernel(Compiled):
             code.enable_caching()
         return code
 
-    @property
+    @cached_property
     def address(self) -> int:
-        if not self.ready:
-            self.load()
+        self.load()
         return int(self._code.address)
 
-    @property
+    @cached_property
     def call(self) -> Callable[..., Any]:
         """The kernel as a Python callable on integers (addresses too) and floats; releases the
         GIL."""
-        found = self.__dict__.get("_call")
-        if found is None:
-            arguments, result = sigutils.normalize_signature(self._signature)
-            function_type = ctypes.CFUNCTYPE(_ctype(result), *map(_ctype, arguments))
-            found = self.__dict__["_call"] = function_type(self.address)
-        return found
+        arguments, result = sigutils.normalize_signature(self._signature)
+        function_type = ctypes.CFUNCTYPE(_ctype(result), *map(_ctype, arguments))
+        return function_type(self.address)
 
     def llvm_ir(self) -> str:
         """The optimised LLVM code, for reading."""

@@ -39,20 +39,18 @@ at (128, 16, 32, 32), which fits the cache, on two threads, forward 0.5 and back
 """
 
 import math
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.addresses import address
 from kernels.buffers import empty
 from kernels.norm_loops import (
     gradient,
     gradient_sums,
-    merge_gradient_sums,
-    merge_statistics,
     normalize,
-    prepare,
     statistics,
 )
 from kernels.parallel import get_num_threads, launch
@@ -75,7 +73,7 @@ ONE_THREAD = 1 << 14
 class _Rows:
     """How m rows of C channels become rows of `width` positions, and over how many threads."""
 
-    def __init__(self, shape: Sequence[int], least: int = WIDTH) -> None:
+    def __init__(self, shape: tuple[int, ...], least: int, threads: int) -> None:
         self.channels = shape[1]
         self.count = shape[0] * math.prod(shape[2:])
         self.wide = -(-least // self.channels)
@@ -83,7 +81,7 @@ class _Rows:
         self.rows, self.left = divmod(self.count, self.wide)
         self.rest = self.left * self.channels
         self.block = min(max(BLOCK // self.width, 8), 64)
-        self.tasks = 1 if self.count * self.channels < ONE_THREAD else get_num_threads()
+        self.tasks = 1 if self.count * self.channels < ONE_THREAD else threads
 
     def partials(self, sums: int) -> Array:
         """Room for each task's sums at each position."""
@@ -93,8 +91,15 @@ class _Rows:
         return np.empty((self.tasks, 4, self.width), np.float32)
 
     def vectors(self, n: int) -> Array:
-        """Room for n factors at each position."""
-        return np.empty((n, self.width), np.float32)
+        """Room for n factors at each position, for each task."""
+        return np.empty((self.tasks, n, self.width), np.float32)
+
+
+_known_rows = lru_cache(maxsize=256)(_Rows)
+
+
+def _rows(x: Array, least: int = WIDTH) -> _Rows:
+    return _known_rows(x.shape, least, get_num_threads())
 
 
 def _channels_last(x: Array) -> Array:
@@ -158,16 +163,18 @@ def batch_norm_statistics(
     both = len(given) == 2
     direct = both and all(v.flags.c_contiguous for v in given.values())
     if x.size and _is_float32(x, *given.values()):
-        rows = _Rows(x.shape, SUM_WIDTH)
-        partials = rows.partials(2)
+        rows = _rows(x, SUM_WIDTH)
         launch(
             statistics,
-            (last, partials, rows.scratch(), rows.width, rows.rows, rows.rest, rows.block),
+            (
+                *(last, rows.partials(2), rows.scratch()),
+                *(rows.width, rows.rows, rows.rest, rows.block, np.zeros(1, np.int64)),
+                *(mean, var, cut_off, rows.channels, rows.wide, rows.left),
+                *((1, running_mean, running_var) if direct else (0, 0, 0)),
+            ),
+            (momentum,),
             tasks=rows.tasks,
         )
-        cut = (rows.channels, rows.wide, rows.rows, rows.left, rows.tasks)
-        moved = (1, running_mean, running_var) if direct else (0, 0, 0)
-        launch(merge_statistics, (partials, mean, var, cut_off, *cut, *moved), (momentum,), tasks=1)
         if direct:
             return Statistics(mean, var, cut_off)
     elif x.size:
@@ -202,25 +209,35 @@ def batch_norm_apply(
     mean, var, _ = statistics
     _check("batch_norm_apply", x, weight=weight, bias=bias, mean=mean, var=var)
     if x.size and _is_float32(x, weight, bias, mean, var):
-        vectors = _prepared(_Rows(x.shape), weight, bias, statistics, eps)
-    else:
-        scale = weight / np.sqrt(var + var.dtype.type(eps))
-        vectors = np.stack([mean, scale, np.asarray(bias, scale.dtype)])
+        of = _Factors(weight, bias, *statistics)
+        vectors = _rows(x).vectors(3)
+        return _normalized("batch_norm_apply", x, vectors, residual, relu, keep_mask, of, eps)
+    scale = weight / np.sqrt(var + var.dtype.type(eps))
+    vectors = np.stack([mean, scale, np.asarray(bias, scale.dtype)])
     return _normalized("batch_norm_apply", x, vectors, residual, relu, keep_mask)
 
 
-def _prepared(rows: _Rows, weight: Array, bias: Array, of: Statistics, eps: float) -> Array:
-    """centre, scale and shift at each position, and room for two more vectors."""
-    vectors = rows.vectors(5)
-    vectors_of = [np.ascontiguousarray(v) for v in (weight, bias, *of)]
-    launch(prepare, (*vectors_of, vectors, rows.channels, rows.wide), (eps,), tasks=1)
-    return vectors
+class _Factors:
+    """What norm_loops._prepare reads, and the arrays behind the addresses."""
+
+    def __init__(self, *vectors: Array) -> None:
+        self.arrays = [v if v.flags.c_contiguous else v.copy() for v in vectors]
+        self.table = np.array([address(v) for v in self.arrays], np.int64)
 
 
 def _normalized(
-    op: str, x: Array, vectors: Array, residual: Array | None, relu: bool, keep_mask: bool
+    op: str,
+    x: Array,
+    vectors: Array,
+    residual: Array | None,
+    relu: bool,
+    keep_mask: bool,
+    of: _Factors | None = None,
+    eps: float = 0.0,
 ) -> tuple[Array, Array | None]:
-    """What `normalize` does, in float32 on the positions, else in NumPy on the channels."""
+    """What `normalize` does, in float32 on the positions, else in NumPy on the channels.
+
+    With `of` the vectors are made by the tasks, else given."""
     if residual is not None and residual.shape != x.shape:
         raise ValueError(f"{op}: residual has shape {residual.shape}, x has {x.shape}")
     if residual is not None and residual.dtype != x.dtype:
@@ -231,14 +248,16 @@ def _normalized(
     out = empty(last.shape, dtype)
     passes = empty(last.shape, np.bool_) if keep_mask else None
     if dtype == np.float32 and x.size:
-        rows = _Rows(x.shape)
+        rows = _rows(x)
         launch(
             normalize,
             (
                 *(last, vectors, out, added[0] if added else 0),
                 *(0 if passes is None else passes, int(relu)),
                 *(rows.width, rows.rows, rows.rest),
+                *((0, 0) if of is None else (rows.channels, of.table)),
             ),
+            (eps,),
             tasks=rows.tasks,
         )
     else:
@@ -304,32 +323,30 @@ def batch_norm_backward(
         bias, cut_off = relu
     else:
         bias, cut_off = np.zeros_like(mean), np.zeros(mean.shape)
-    of = Statistics(mean, var, cut_off)
-    sums, rows = _Rows(x.shape, SUM_WIDTH), _Rows(x.shape)
-    partials = sums.partials(3)
+    slope, offset = (np.empty(x.shape[1], np.float32) for _ in range(2))
+    of = _Factors(weight, bias, mean, var, cut_off, slope, offset)
+    sums, rows = _rows(x, SUM_WIDTH), _rows(x)
     counts = 2 if kept is not None else int(relu is not None)
     launch(
         gradient_sums,
         (
-            *(grad, last, _prepared(sums, weight, bias, of, eps), partials, sums.scratch()),
+            *(grad, last, sums.vectors(3), sums.partials(3), sums.scratch()),
             *(sums.width, sums.rows, sums.rest, sums.block),
-            *(counts, 0 if kept is None else kept),
+            *(counts, 0 if kept is None else kept, np.zeros(1, np.int64)),
+            *(sums.channels, of.table, sums.count, grad_weight, grad_bias),
         ),
-        tasks=sums.tasks,
-    )
-    vectors = _prepared(rows, weight, bias, of, eps)
-    cut = (sums.channels, sums.wide, sums.count, sums.tasks, rows.wide)
-    weight, var = np.ascontiguousarray(weight), np.ascontiguousarray(var)
-    launch(
-        merge_gradient_sums,
-        (partials, weight, var, grad_weight, grad_bias, vectors, *cut),
         (eps,),
-        tasks=1,
+        tasks=sums.tasks,
     )
     also = (0, 0) if kept is None or masked is None else (kept, masked)
     launch(
         gradient,
-        (grad, last, vectors, out, rows.width, rows.rows, rows.rest, counts, *also),
+        (
+            *(grad, last, rows.vectors(5), out),
+            *(rows.width, rows.rows, rows.rest, counts, *also),
+            *(rows.channels, of.table),
+        ),
+        (eps,),
         tasks=rows.tasks,
     )
     grads = (_channels_second(out), grad_weight, grad_bias)
@@ -378,9 +395,9 @@ def channel_affine(
     _check("channel_affine", x, scale=scale, shift=shift)
     factors = (np.zeros_like(scale), scale, shift)
     if x.size and _is_float32(x, scale, shift):
-        rows = _Rows(x.shape)
+        rows = _rows(x)
         vectors = rows.vectors(3)
-        for row, vector in zip(vectors, factors, strict=True):
+        for row, vector in zip(vectors[0], factors, strict=True):
             row.reshape(rows.wide, rows.channels)[:] = vector
     else:
         vectors = np.stack([np.asarray(f, np.result_type(scale, shift)) for f in factors])

@@ -1,5 +1,8 @@
 """The loops of kernels/norm.py, which says what they are for and why they are as they are.
 
+Each task of `statistics` and `gradient_sums` adds up its own rows; the task that is done last
+merges the sums, in the order of the tasks, so the bits are the same whoever that is.
+
 Every body takes the m rows of C channels as `rows` rows of `width` = wide * C positions (float32,
 one after the other) and one shorter row of `rest` = left * C positions, which belongs to the last
 task. ints and floats are what the callers in norm.py pass, in that order.
@@ -10,6 +13,7 @@ import math
 import numpy as np
 from numba import njit, types
 
+from kernels.atomic import atomic_add
 from kernels.cache import kernel
 from kernels.parallel import share
 from kernels.simd import (
@@ -18,6 +22,7 @@ from kernels.simd import (
     float32_at,
     float64_at,
     fma,
+    int64_at,
     keep_unless_negative,
     keep_where,
     load,
@@ -155,9 +160,48 @@ def _sum_gradients(grad, x, vectors, relu, passes, row_step, rows, target, lengt
             deviations[i] += deviation
 
 
+@njit(nogil=True)
+def _merge_statistics(ints, momentum, pieces):
+    """mean and var of each channel, what rounding cut off the mean, and the running statistics."""
+    partials, width, rows = float64_at(ints[1]), ints[3], ints[4]
+    mean, var, cut_off = float32_at(ints[8]), float32_at(ints[9]), float64_at(ints[10])
+    channels, wide, left, running = ints[11], ints[12], ints[13], ints[14]
+    running_mean, running_var = float32_at(ints[15]), float32_at(ints[16])
+    m = rows * wide + left
+    for c in range(channels):
+        exact_mean = 0.0
+        for piece in range(pieces):
+            part = share(rows, piece + 1, pieces) - share(rows, piece, pieces)
+            for k in range(wide):
+                count = part + 1 if piece == pieces - 1 and k < left else part
+                exact_mean += partials[2 * piece * width + k * channels + c] * count
+        exact_mean /= m
+        squares = 0.0
+        for piece in range(pieces):
+            part = share(rows, piece + 1, pieces) - share(rows, piece, pieces)
+            for k in range(wide):
+                count = part + 1 if piece == pieces - 1 and k < left else part
+                place = 2 * piece * width + k * channels + c
+                off = partials[place] - exact_mean
+                squares += partials[place + width] + off * off * count
+        if squares < 0.0:  # equal values, and rounding
+            squares = 0.0
+        mean[c] = np.float32(exact_mean)
+        var[c] = np.float32(squares / m)
+        cut_off[c] = exact_mean - mean[c]
+        if running != 0:
+            old_mean, old_var = np.float64(running_mean[c]), np.float64(running_var[c])
+            unbiased = squares / (m - 1)
+            running_mean[c] = np.float32((1.0 - momentum) * old_mean + momentum * exact_mean)
+            running_var[c] = np.float32((1.0 - momentum) * old_var + momentum * unbiased)
+
+
 @kernel()
 def statistics(ints, floats, task, tasks):
-    """Count-weighted mean and sum of squared deviations of each position, over this task's rows."""
+    """mean and var of each channel, and the running statistics.
+
+    First the count-weighted mean and sum of squared deviations of each position, over this task's
+    rows."""
     x, partials, scratch = ints[0], ints[1] + task * ints[3] * 16, ints[2] + task * ints[3] * 12
     width, rows, rest, block = ints[3], ints[4], ints[5], ints[6]
     mean, squares = float64_at(partials), float64_at(partials + width * 8)
@@ -192,70 +236,48 @@ def statistics(ints, floats, task, tasks):
             squares[j] += np.float64(spread[j]) - shift[j] * off + delta * delta * (seen * part)
         seen += count
         row += count
+    if atomic_add(ints[7], 1) == tasks - 1:
+        _merge_statistics(ints, floats[0], tasks)
 
 
-@kernel()
-def merge_statistics(ints, floats, task, tasks):
-    """mean and var of each channel, what rounding cut off the mean, and the running statistics."""
-    partials, mean, var = float64_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
-    cut_off, channels, wide, rows = float64_at(ints[3]), ints[4], ints[5], ints[6]
-    left, pieces, running = ints[7], ints[8], ints[9]
-    running_mean, running_var = float32_at(ints[10]), float32_at(ints[11])
-    momentum = floats[0]
-    width, m = wide * channels, rows * wide + left
+@njit(nogil=True)
+def _prepare(of, eps, vectors, channels, wide, gradient):
+    """centre, scale and shift at each position, out = (x - centre) * scale + shift; with `gradient`
+    also slope and offset, see `gradient`.
+
+    of   addresses: weight, bias, mean, var, cut_off, and of the gradient slope and offset"""
+    weight, bias = float32_at(of[0]), float32_at(of[1])
+    mean, var, cut_off = float32_at(of[2]), float32_at(of[3]), float64_at(of[4])
+    to, width = float32_at(vectors), wide * channels
     for c in range(channels):
-        exact_mean = 0.0
-        for piece in range(pieces):
-            part = share(rows, piece + 1, pieces) - share(rows, piece, pieces)
-            for k in range(wide):
-                count = part + 1 if piece == pieces - 1 and k < left else part
-                exact_mean += partials[2 * piece * width + k * channels + c] * count
-        exact_mean /= m
-        squares = 0.0
-        for piece in range(pieces):
-            part = share(rows, piece + 1, pieces) - share(rows, piece, pieces)
-            for k in range(wide):
-                count = part + 1 if piece == pieces - 1 and k < left else part
-                place = 2 * piece * width + k * channels + c
-                off = partials[place] - exact_mean
-                squares += partials[place + width] + off * off * count
-        if squares < 0.0:  # equal values, and rounding
-            squares = 0.0
-        mean[c] = np.float32(exact_mean)
-        var[c] = np.float32(squares / m)
-        cut_off[c] = exact_mean - mean[c]
-        if running != 0:
-            old_mean, old_var = np.float64(running_mean[c]), np.float64(running_var[c])
-            unbiased = squares / (m - 1)
-            running_mean[c] = np.float32((1.0 - momentum) * old_mean + momentum * exact_mean)
-            running_var[c] = np.float32((1.0 - momentum) * old_var + momentum * unbiased)
-
-
-@kernel()
-def prepare(ints, floats, task, tasks):
-    """centre, scale and shift at each position: out = (x - centre) * scale + shift."""
-    weight, bias = float32_at(ints[0]), float32_at(ints[1])
-    mean, var, cut_off = float32_at(ints[2]), float32_at(ints[3]), float64_at(ints[4])
-    vectors, channels, wide = float32_at(ints[5]), ints[6], ints[7]
-    width = wide * channels
-    for c in range(channels):
-        scale = weight[c] / math.sqrt(var[c] + floats[0])
+        scale = weight[c] / math.sqrt(var[c] + eps)
         shift = bias[c] - cut_off[c] * scale
         for k in range(wide):
             place = k * channels + c
-            vectors[place] = mean[c]
-            vectors[width + place] = np.float32(scale)
-            vectors[2 * width + place] = np.float32(shift)
+            to[place] = mean[c]
+            to[width + place] = np.float32(scale)
+            to[2 * width + place] = np.float32(shift)
+    if gradient != 0:
+        slope, offset = float32_at(of[5]), float32_at(of[6])
+        for k in range(wide):
+            for c in range(channels):
+                to[3 * width + k * channels + c] = slope[c]
+                to[4 * width + k * channels + c] = offset[c]
 
 
 @kernel()
 def normalize(ints, floats, task, tasks):
     """out = (x - centre) * scale + shift, then + residual and relu where wanted.
 
-    `passes` (bytes) gets 1 where relu lets its input through."""
+    `passes` (bytes) gets 1 where relu lets its input through. The vectors are either given, one set
+    for all tasks, or each task makes its own."""
     relu, width, rows, rest = ints[5], ints[6], ints[7], ints[8]
-    centre = float32_at(ints[1])
-    scale, shift = float32_at(ints[1] + width * 4), float32_at(ints[1] + width * 8)
+    vectors, channels, of = ints[1], ints[9], int64_at(ints[10])
+    if channels != 0:
+        vectors += task * width * 12
+        _prepare(of, floats[0], vectors, channels, width // channels, 0)
+    centre = float32_at(vectors)
+    scale, shift = float32_at(vectors + width * 4), float32_at(vectors + width * 8)
     zero = np.float32(0)
     end = share(rows, task + 1, tasks)
     if rest > 0 and task == tasks - 1:
@@ -281,13 +303,42 @@ def normalize(ints, floats, task, tasks):
                 out[j] = zero if out[j] < zero else out[j]
 
 
+@njit(nogil=True)
+def _merge_gradient_sums(ints, eps, pieces):
+    """grad_weight and grad_bias, and what `gradient` needs of each channel."""
+    partials, width, of = float64_at(ints[3]), ints[5], int64_at(ints[13])
+    weight, var = float32_at(of[0]), float32_at(of[3])
+    slope, offset = float32_at(of[5]), float32_at(of[6])
+    channels, m = ints[12], ints[14]
+    grad_weight, grad_bias = float32_at(ints[15]), float32_at(ints[16])
+    for c in range(channels):
+        grads, products, deviations = 0.0, 0.0, 0.0
+        for piece in range(pieces):
+            for place in range(3 * piece * width + c, (3 * piece + 1) * width, channels):
+                grads += partials[place]
+                products += partials[place + width]
+                deviations += partials[place + 2 * width]
+        cut_off = deviations / m  # the exact mean - the float32 mean
+        inverse_std = 1.0 / math.sqrt(var[c] + eps)
+        of_weight = (products - cut_off * grads) * inverse_std
+        grad_weight[c] = np.float32(of_weight)
+        grad_bias[c] = np.float32(grads)
+        scale = weight[c] * inverse_std
+        of_x = scale * inverse_std * of_weight / m
+        slope[c] = np.float32(of_x)
+        offset[c] = np.float32(cut_off * of_x - scale * grads / m)
+
+
 @kernel()
 def gradient_sums(ints, floats, task, tasks):
-    """Sums of grad, grad * (x - centre) and x - centre at each position, over this task's rows.
+    """grad_weight and grad_bias, slope and offset.
 
-    What counts of grad: see `_counting`."""
+    First the sums of grad, grad * (x - centre) and x - centre at each position, over this task's
+    rows. What counts of grad: see `_counting`."""
     partials, scratch = ints[3] + task * ints[5] * 24, ints[4] + task * ints[5] * 16
     width, rows, rest, block, relu = ints[5], ints[6], ints[7], ints[8], ints[9]
+    vectors, channels = ints[2] + task * width * 12, ints[12]
+    _prepare(int64_at(ints[13]), floats[0], vectors, channels, width // channels, 0)
     totals, sums = float64_at(partials), float32_at(scratch)
     for j in range(3 * width):
         totals[j] = 0.0
@@ -303,7 +354,7 @@ def gradient_sums(ints, floats, task, tasks):
         _sum_gradients(
             ints[0] + row * width * 4,
             ints[1] + row * width * 4,
-            ints[2],
+            vectors,
             relu,
             ints[10] + row * width,
             width * 4,
@@ -314,34 +365,8 @@ def gradient_sums(ints, floats, task, tasks):
         for j in range(3 * width):
             totals[j] += sums[j]
         row += count
-
-
-@kernel()
-def merge_gradient_sums(ints, floats, task, tasks):
-    """grad_weight and grad_bias, and what `gradient` needs at each position."""
-    partials, weight, var = float64_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
-    grad_weight, grad_bias, vectors = float32_at(ints[3]), float32_at(ints[4]), float32_at(ints[5])
-    channels, wide, m, pieces, wide_later = ints[6], ints[7], ints[8], ints[9], ints[10]
-    width, width_later = wide * channels, wide_later * channels
-    for c in range(channels):
-        grads, products, deviations = 0.0, 0.0, 0.0
-        for piece in range(pieces):
-            for k in range(wide):
-                place = 3 * piece * width + k * channels + c
-                grads += partials[place]
-                products += partials[place + width]
-                deviations += partials[place + 2 * width]
-        cut_off = deviations / m  # the exact mean - the float32 mean
-        inverse_std = 1.0 / math.sqrt(var[c] + floats[0])
-        of_weight = (products - cut_off * grads) * inverse_std
-        grad_weight[c] = np.float32(of_weight)
-        grad_bias[c] = np.float32(grads)
-        scale = weight[c] * inverse_std
-        slope = scale * inverse_std * of_weight / m
-        for k in range(wide_later):
-            place = 3 * width_later + k * channels + c
-            vectors[place] = np.float32(slope)
-            vectors[width_later + place] = np.float32(cut_off * slope - scale * grads / m)
+    if atomic_add(ints[11], 1) == tasks - 1:
+        _merge_gradient_sums(ints, floats[0], tasks)
 
 
 @kernel()
@@ -350,9 +375,11 @@ def gradient(ints, floats, task, tasks):
 
     What counts of grad: see `_counting`; with relu 2 it is also written to `masked`."""
     width, rows, rest, relu = ints[4], ints[5], ints[6], ints[7]
-    centre, scale = float32_at(ints[2]), float32_at(ints[2] + width * 4)
-    shift, slope = float32_at(ints[2] + width * 8), float32_at(ints[2] + width * 12)
-    offset = float32_at(ints[2] + width * 16)
+    vectors, channels = ints[2] + task * width * 20, ints[10]
+    _prepare(int64_at(ints[11]), floats[0], vectors, channels, width // channels, 1)
+    centre, scale = float32_at(vectors), float32_at(vectors + width * 4)
+    shift, slope = float32_at(vectors + width * 8), float32_at(vectors + width * 12)
+    offset = float32_at(vectors + width * 16)
     zero = np.float32(0)
     end = share(rows, task + 1, tasks)
     if rest > 0 and task == tasks - 1:

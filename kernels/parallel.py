@@ -16,16 +16,15 @@ bits.
 workers.py has the threads.
 """
 
-import ctypes
 import os
+from array import array
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numba import njit
 
+from kernels.addresses import address
 from kernels.cache import Kernel
 from kernels.workers import MOST, do
 
@@ -46,6 +45,7 @@ def cores_available() -> int:
 
 
 _threads = cores_available()
+_ndarray = np.ndarray
 
 
 def set_num_threads(n: int) -> None:
@@ -60,21 +60,6 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int:
     """Number of threads that kernels use; at first the cores available to the process."""
     return _threads
-
-
-def address(array: np.ndarray) -> int:
-    """Where an array's first element lies."""
-    return int(array.ctypes.data)
-
-
-@lru_cache(maxsize=128)
-def _int64s(n: int) -> Any:
-    return ctypes.c_int64 * n
-
-
-@lru_cache(maxsize=32)
-def _doubles(n: int) -> Any:
-    return ctypes.c_double * n
 
 
 def launch(
@@ -92,15 +77,10 @@ def launch(
             do.
     """
     tasks = _threads if tasks is None else max(1, min(tasks, _threads))
-    # this line runs hundreds of times in a training step
-    values = [
-        v if type(v) is int else v.ctypes.data if isinstance(v, np.ndarray) else int(v)
-        for v in ints
-    ]
-    integers = _int64s(len(values))(*values)
-    numbers = _doubles(len(floats))(*floats)
-    ints_at = ctypes.addressof(integers)
-    floats_at = ctypes.addressof(numbers)
+    # these lines run hundreds of times in a training step
+    integers = array("q", [address(v) if isinstance(v, _ndarray) else v for v in ints])
+    numbers = array("d", floats)
+    ints_at, floats_at = integers.buffer_info()[0], numbers.buffer_info()[0]
     if tasks == 1:
         body.call(ints_at, floats_at, 0, 1)
         return

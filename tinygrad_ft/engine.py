@@ -197,7 +197,7 @@ def _walk(
             if id(target) in leaves:
                 leaves[id(target)][1].add(value, create_graph)
             elif wanted is None or id(target) in wanted.leaves:
-                leaves[id(target)] = (target, _Gradient(value))
+                leaves[id(target)] = (target, _Gradient(value, owned))
             return
         slots = pending.get(target)
         if slots is None:
@@ -232,10 +232,12 @@ def _walk(
             results = _run(node, grads, wanted)
             if observe.current is not None:
                 observe.current.ran_backward(node, grads, results)
+            # an observer may keep what it is shown
+            owned = node.fresh_gradients and not create_graph and observe.current is None
             for edge, grad_in in zip(node.edges, results, strict=True):
                 if grad_in is None or edge.target is None or grad_in is node.gradient_so_far:
                     continue
-                send(edge.target, edge.output, grad_in, node.fresh_gradients and not create_graph)
+                send(edge.target, edge.output, grad_in, owned)
             node.gradient_so_far = None
             if not retain_graph:
                 node.release()

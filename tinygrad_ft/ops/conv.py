@@ -41,6 +41,7 @@ class Conv2d(Function):
     """
 
     adds_gradient = True
+    fresh_gradients = True
 
     def forward(self, x: np.ndarray, w: np.ndarray, *, geometry: Geometry) -> np.ndarray:
         self.geometry, self.shapes = geometry, (x.shape, w.shape)
