@@ -2,9 +2,10 @@
 
     python examples/label_efficiency.py TASK_DATA WEIGHTS [--labels 10 50 500] [--seeds 0 1 2]
 
-From scratch, head only, everything; each number of labels and each seed is one run of `tinygrad-ft`
-on the same images for all ways. All labels train and the last epoch counts (`--val-fraction 0`);
-the test images are used once a run. It can be stopped and started again: finished runs are kept.
+From scratch (the architecture of WEIGHTS, which `tinygrad-ft pretrain` made), head only,
+everything; each number of labels and each seed is one run of `tinygrad-ft` on the same images for
+all ways. All labels train and the last epoch counts (`--val-fraction 0`); the test images are used
+once a run. It can be stopped and started again: finished runs are kept.
 Prints the table and draws OUT/label-efficiency.png; docs/results.md shows both.
 """
 
@@ -20,7 +21,9 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib import pyplot
 
-EPOCHS = {10: 150, 50: 40, 500: 8, 5000: 6}  # 600 steps of 32 images at least
+from tinygrad_ft.train.model_file import read_card
+
+EPOCHS = {10: 120, 50: 32, 500: 8, 5000: 3}  # 480 steps of 32 images at least
 RATE = "0.03"  # the best of those tried on validation images, for each of the three ways
 
 
@@ -56,15 +59,21 @@ def draw(found: dict[str, list[list[float]]], labels: list[int], path: Path) -> 
 parser = argparse.ArgumentParser(description="Accuracy over labels a class, three ways.")
 parser.add_argument("task_data")
 parser.add_argument("weights")
-parser.add_argument("--model", default="resnet20", help="what is trained from scratch")
 parser.add_argument("--labels", type=int, nargs="+", default=[10, 50, 500], choices=EPOCHS)
 parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
 parser.add_argument("--out", type=Path, default=Path("runs/labels"))
 options = parser.parse_args()
 
+card = read_card(options.weights)
+if card is None:
+    sys.exit(f"{options.weights} does not say of which architecture it is: use a file of a run")
+kind = card.architecture
+scratch = ["pretrain", options.task_data, "--model", kind["name"]]
+scratch += ["--width", str(kind["width"])] if "width" in kind else []
+scratch += ["--small-input"] if kind.get("small_input") else []
 tune = ("finetune", options.task_data, "--weights", options.weights)
 WAYS = {
-    "from scratch": ("pretrain", options.task_data, "--model", options.model),
+    "from scratch": tuple(scratch),
     "head only": (*tune, "--freeze", "backbone", "--augment", "none"),
     "everything": tune,
 }

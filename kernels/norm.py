@@ -158,7 +158,7 @@ def batch_norm_statistics(
     _check("batch_norm_statistics", x, **given)
     last = _channels_last(x)
     channels, m = x.shape[1], x.size // max(x.shape[1], 1)
-    mean, var = (np.full(channels, np.nan, x.dtype) for _ in range(2))
+    mean, var = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     cut_off = np.zeros(channels)
     both = len(given) == 2
     direct = both and all(v.flags.c_contiguous for v in given.values())
@@ -182,6 +182,9 @@ def batch_norm_statistics(
         with np.errstate(all="ignore"):
             last.mean(axes, out=mean)
             np.square(last - mean).mean(axes, out=var)
+    else:
+        mean.fill(np.nan)
+        var.fill(np.nan)
     with np.errstate(all="ignore"):
         for target, new in ((running_mean, mean), (running_var, var * (m / max(m - 1, 1)))):
             if target is not None:

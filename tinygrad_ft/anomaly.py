@@ -15,6 +15,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -50,12 +51,17 @@ class Place(NamedTuple):
         return f"{os.path.basename(self.file)}:{self.line}"
 
 
+@cache
+def _is_users(file: str) -> bool:
+    return not file.startswith(_PACKAGE) or file.startswith(_NETWORKS)
+
+
 def user_line() -> Place | None:
     """The innermost line that is being run and is not the engine's or a layer's."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) or file.startswith(_NETWORKS):
+        if _is_users(file):
             return Place(file, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None

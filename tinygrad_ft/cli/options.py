@@ -157,7 +157,11 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> A
 weights_options = _add(
     [
         click.option("--model", help="Architecture of bare weights: resnet20, resnet18, ..."),
-        click.option("--width", type=int, help="Channels of the first stage (CIFAR ResNets)."),
+        click.option(
+            "--width",
+            type=int,
+            help="Channels of the first stage (default 16, or 64 for resnet18/34/50).",
+        ),
         click.option(
             "--small-input", is_flag=True, help="3x3 stem for small images (resnet18/34/50)."
         ),

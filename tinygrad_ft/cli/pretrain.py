@@ -23,7 +23,9 @@ from tinygrad_ft.train.progress import Reporter
 @click.command("pretrain")
 @click.argument("data", type=click.Path(exists=True))
 @click.option("--model", default="resnet20", show_default=True, help="resnet20/32/44/56/18/34/50.")
-@click.option("--width", type=int, help="Channels of the first stage (CIFAR ResNets).")
+@click.option(
+    "--width", type=int, help="Channels of the first stage (default 16, or 64 for resnet18/34/50)."
+)
 @click.option("--small-input", is_flag=True, help="3x3 stem for small images (resnet18/34/50).")
 @click.option(
     "--size", type=click.IntRange(1), help="Resize images to this side.  [default: as they are]"

@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from tinygrad_ft.grad_mode import no_grad
 from tinygrad_ft.nn import functional as F
 from tinygrad_ft.nn import init
 from tinygrad_ft.nn.module import Module
@@ -105,8 +104,8 @@ class BatchNorm(RunningNorm):
             )
         momentum = 0.0 if self.momentum is None else self.momentum
         if use_batch and self.num_batches_tracked is not None:
-            with no_grad():
-                self.num_batches_tracked.add_(1)
+            count = self.num_batches_tracked.write("batch_norm")
+            count += 1
             if self.momentum is None:
                 momentum = 1.0 / self.num_batches_tracked.item()
         return F.batch_norm(

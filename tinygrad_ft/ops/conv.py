@@ -10,6 +10,7 @@ the kernels in `kernels/conv.py`. One dimension is an image of height 1.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -204,13 +205,37 @@ def _conv(
         needs = " and weight ".join(SHAPES[dims])
         raise ValueError(f"{op}: needs input {needs}, got {input.shape} and {weight.shape}")
     check_operands(op, input, weight, bias, weight.shape[0])
-    steps = as_sizes(op, "stride", stride, 1, dims)
-    spread = as_sizes(op, "dilation", dilation, 1, dims)
     if isinstance(padding, str):
-        input, border = _named_padding(op, padding, input, weight, steps, spread)
-    else:
-        border = as_sizes(op, "padding", padding, 0, dims)
-    x_shape, w_shape = input.shape, weight.shape
+        steps = as_sizes(op, "stride", stride, 1, dims)
+        spread = as_sizes(op, "dilation", dilation, 1, dims)
+        input, padding = _named_padding(op, padding, input, weight, steps, spread)
+    sizes = [tuple(s) if isinstance(s, list) else s for s in (stride, padding, dilation)]
+    geometry = _geometry(op, input.shape, weight.shape, *sizes, groups)
+    if dims == 2:
+        from tinygrad_ft.ops.fused_inference import deferred_conv
+
+        if (later := deferred_conv(input, weight, bias, geometry)) is not None:
+            return later
+    out = Conv2d.apply(as_image(input), as_image(weight), geometry=geometry)
+    return add_bias(out, bias, dims)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _geometry(
+    op: str,
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    groups: int,
+) -> Geometry:
+    """The settings as pairs, once they are known to fit; remembered, for a network calls the same
+    convolution again and again."""
+    dims = len(x_shape) - 2
+    steps = as_sizes(op, "stride", stride, 1, dims)
+    border = as_sizes(op, "padding", padding, 0, dims)
+    spread = as_sizes(op, "dilation", dilation, 1, dims)
     if groups < 1 or x_shape[1] != w_shape[1] * groups or w_shape[0] % groups:
         raise ValueError(
             f"{op}: input {x_shape} has {x_shape[1]} channels, but weight {w_shape} with groups="
@@ -223,14 +248,7 @@ def _conv(
                 f"{size + 2 * p} (input {x_shape}, weight {w_shape}, padding {border}, dilation "
                 f"{spread})"
             )
-    geometry = Geometry(planar(steps, 1), planar(border, 0), planar(spread, 1), groups)
-    if dims == 2:
-        from tinygrad_ft.ops.fused_inference import deferred_conv
-
-        if (later := deferred_conv(input, weight, bias, geometry)) is not None:
-            return later
-    out = Conv2d.apply(as_image(input), as_image(weight), geometry=geometry)
-    return add_bias(out, bias, dims)
+    return Geometry(planar(steps, 1), planar(border, 0), planar(spread, 1), groups)
 
 
 def check_operands(
