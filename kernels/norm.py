@@ -310,50 +310,112 @@ def batch_norm_backward(
     is worked out again; or, if a residual was added, `passes`, and get grad_residual as the fourth.
     Raises ValueError if the shapes do not fit. Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
     """
-    _check("batch_norm_backward", x, weight=weight, mean=mean, var=var)
-    if grad_out.shape != x.shape:
-        raise ValueError(
-            f"batch_norm_backward: grad_out has shape {grad_out.shape}, x has {x.shape}"
+    arguments = (weight, mean, var, eps, relu, passes)
+    if not can_wait(grad_out, x, weight, mean, var):
+        _check("batch_norm_backward", x, weight=weight, mean=mean, var=var)
+        _check_grad(grad_out, x)
+        kept = None if passes is None else _channels_last(passes)
+        pair = _channels_last(grad_out), _channels_last(x)
+        return _backward_in_numpy(*pair, weight, mean, var, eps, relu, kept)
+    later, *others = batch_norm_backward_later(grad_out, x, *arguments)
+    return later.array(), *others
+
+
+class NormGradient:
+    """grad_x of a batch norm, to be computed: by `array`, or by a convolution that takes it as its
+    grad_out and computes it piece by piece (winograd_backward.py).
+
+    grad, x   N, ..., C in contiguous memory, float32: what comes in, and the batch norm's input
+    factors   address of what norm_loops.prepare reads
+    relu      1 if grad counts only where relu let the batch norm's result pass
+    """
+
+    def __init__(self, grad: Array, x: Array, of: "_Factors", eps: float, relu: int) -> None:
+        self.grad, self.x, self.eps, self.relu = grad, x, eps, relu
+        self._of = of
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return _channels_second(self.x).shape
+
+    @property
+    def factors(self) -> Array:
+        return self._of.table
+
+    def array(self) -> Array:
+        """(N, C, ...) in channels-last memory."""
+        out = empty(self.x.shape, np.float32)
+        rows = _rows(_channels_second(self.x))
+        launch(
+            gradient,
+            (
+                *(self.grad, self.x, rows.vectors(5), out),
+                *(rows.width, rows.rows, rows.rest, self.relu),
+                *(rows.channels, self.factors),
+            ),
+            (self.eps,),
+            tasks=rows.tasks,
         )
+        return _channels_second(out)
+
+
+def can_wait(*arrays: Array) -> bool:
+    """Whether `batch_norm_backward_later` takes these: grad_out, x and the vectors."""
+    return arrays[1].size > 0 and _is_float32(*arrays)
+
+
+def batch_norm_backward_later(
+    grad_out: Array,
+    x: Array,
+    weight: Array,
+    mean: Array,
+    var: Array,
+    eps: float,
+    relu: tuple[Array, Array] | None = None,
+    passes: Array | None = None,
+    in_place: bool = False,
+) -> tuple[Any, ...]:
+    """batch_norm_backward in float32, with a NormGradient in place of grad_x.
+
+    in_place   grad_out's memory may become grad_residual
+    """
+    _check("batch_norm_backward", x, weight=weight, mean=mean, var=var)
+    _check_grad(grad_out, x)
     grad, last = _channels_last(grad_out), _channels_last(x)
-    kept = None if passes is None else _channels_last(passes)
-    if not (x.size and _is_float32(grad_out, x, weight, mean, var)):
-        return _backward_in_numpy(grad, last, weight, mean, var, eps, relu, kept)
-    out = empty(last.shape, np.float32)
-    grad_weight, grad_bias = (np.zeros(x.shape[1], out.dtype) for _ in range(2))
-    masked = empty(last.shape, np.float32) if kept is not None else None
+    grad_weight, grad_bias, slope, offset = np.empty((4, x.shape[1]), np.float32)
     if relu is not None:
         bias, cut_off = relu
     else:
         bias, cut_off = np.zeros_like(mean), np.zeros(mean.shape)
-    slope, offset = (np.empty(x.shape[1], np.float32) for _ in range(2))
     of = _Factors(weight, bias, mean, var, cut_off, slope, offset)
-    sums, rows = _rows(x, SUM_WIDTH), _rows(x)
-    counts = 2 if kept is not None else int(relu is not None)
+    counts = int(relu is not None)
+    kept, masked = None, grad
+    if passes is not None:
+        kept, counts = _channels_last(passes), 2
+        if not in_place and np.may_share_memory(grad, grad_out):
+            masked = empty(last.shape, np.float32)
+    sums = _rows(x, SUM_WIDTH)
     launch(
         gradient_sums,
         (
             *(grad, last, sums.vectors(3), sums.partials(3), sums.scratch()),
             *(sums.width, sums.rows, sums.rest, sums.block),
             *(counts, 0 if kept is None else kept, np.zeros(1, np.int64)),
-            *(sums.channels, of.table, sums.count, grad_weight, grad_bias),
+            *(sums.channels, of.table, sums.count, grad_weight, grad_bias, masked),
         ),
         (eps,),
         tasks=sums.tasks,
     )
-    also = (0, 0) if kept is None or masked is None else (kept, masked)
-    launch(
-        gradient,
-        (
-            *(grad, last, rows.vectors(5), out),
-            *(rows.width, rows.rows, rows.rest, counts, *also),
-            *(rows.channels, of.table),
-        ),
-        (eps,),
-        tasks=rows.tasks,
-    )
-    grads = (_channels_second(out), grad_weight, grad_bias)
-    return grads if masked is None else (*grads, _channels_second(masked))
+    later = NormGradient(masked, last, of, eps, counts % 2)
+    grads = (later, grad_weight, grad_bias)
+    return grads if kept is None else (*grads, _channels_second(masked))
+
+
+def _check_grad(grad_out: Array, x: Array) -> None:
+    if grad_out.shape != x.shape:
+        raise ValueError(
+            f"batch_norm_backward: grad_out has shape {grad_out.shape}, x has {x.shape}"
+        )
 
 
 def _backward_in_numpy(

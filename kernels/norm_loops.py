@@ -91,10 +91,11 @@ def _counting(grad, deviation, relu, vectors, row_step, passes):
 
 
 @njit(nogil=True)
-def _sum_gradients(grad, x, vectors, relu, passes, row_step, rows, target, length):
+def _sum_gradients(grad, x, vectors, relu, passes, masked, row_step, rows, target, length):
     """Sums of grad, grad * (x - centre) and x - centre over some rows, to three rows of `target`.
 
-    `vectors` has the rows centre, scale, shift. What counts of grad: see `_counting`."""
+    `vectors` has the rows centre, scale, shift. What counts of grad: see `_counting`; with relu 2
+    it is also written to `masked`, which may be grad itself."""
     v, stop = 4 * LANES, length * 4
     zero = splat(types.float32(0))
     j = 0
@@ -107,20 +108,28 @@ def _sum_gradients(grad, x, vectors, relu, passes, row_step, rows, target, lengt
             at = r * row_step + j
             d = sub(load(x + at), c0)
             g = _counting(load(grad + at), d, relu, of, row_step, passes + at // 4)
+            if relu == 2:
+                store(masked + at, g)
             g0, p0, s0 = add(g0, g), fma(g, d, p0), add(s0, d)
             at += v
             d = sub(load(x + at), c1)
             g = _counting(load(grad + at), d, relu, of + v, row_step, passes + at // 4)
+            if relu == 2:
+                store(masked + at, g)
             g1, p1, s1 = add(g1, g), fma(g, d, p1), add(s1, d)
             at += v
             d = sub(load(x + at), c2)
             near = of + 2 * v
             g = _counting(load(grad + at), d, relu, near, row_step, passes + at // 4)
+            if relu == 2:
+                store(masked + at, g)
             g2, p2, s2 = add(g2, g), fma(g, d, p2), add(s2, d)
             at += v
             d = sub(load(x + at), c3)
             near = of + 3 * v
             g = _counting(load(grad + at), d, relu, near, row_step, passes + at // 4)
+            if relu == 2:
+                store(masked + at, g)
             g3, p3, s3 = add(g3, g), fma(g, d, p3), add(s3, d)
         to = target + j
         store(to, g0)
@@ -148,13 +157,15 @@ def _sum_gradients(grad, x, vectors, relu, passes, row_step, rows, target, lengt
     shift = float32_at(vectors + 2 * row_step)
     for r in range(rows):
         line, whole = float32_at(x + r * row_step), float32_at(grad + r * row_step)
-        kept = uint8_at(passes + r * row_step // 4)
+        kept, left = uint8_at(passes + r * row_step // 4), float32_at(masked + r * row_step)
         for i in range(j // 4, length):
             deviation, value = line[i] - centre[i], whole[i]
             if relu == 1 and deviation * scale[i] + shift[i] < types.float32(0):
                 value = types.float32(0)
-            if relu == 2 and kept[i] == 0:
-                value = types.float32(0)
+            if relu == 2:
+                if kept[i] == 0:
+                    value = types.float32(0)
+                left[i] = value
             grads[i] += value
             products[i] += value * deviation
             deviations[i] += deviation
@@ -241,7 +252,7 @@ def statistics(ints, floats, task, tasks):
 
 
 @njit(nogil=True)
-def _prepare(of, eps, vectors, channels, wide, gradient):
+def prepare(of, eps, vectors, channels, wide, gradient):
     """centre, scale and shift at each position, out = (x - centre) * scale + shift; with `gradient`
     also slope and offset, see `gradient`.
 
@@ -275,7 +286,7 @@ def normalize(ints, floats, task, tasks):
     vectors, channels, of = ints[1], ints[9], int64_at(ints[10])
     if channels != 0:
         vectors += task * width * 12
-        _prepare(of, floats[0], vectors, channels, width // channels, 0)
+        prepare(of, floats[0], vectors, channels, width // channels, 0)
     centre = float32_at(vectors)
     scale, shift = float32_at(vectors + width * 4), float32_at(vectors + width * 8)
     zero = np.float32(0)
@@ -325,7 +336,7 @@ def _merge_gradient_sums(ints, eps, pieces):
         grad_bias[c] = np.float32(grads)
         scale = weight[c] * inverse_std
         of_x = scale * inverse_std * of_weight / m
-        slope[c] = np.float32(of_x)
+        slope[c] = np.float32(-of_x)
         offset[c] = np.float32(cut_off * of_x - scale * grads / m)
 
 
@@ -334,11 +345,11 @@ def gradient_sums(ints, floats, task, tasks):
     """grad_weight and grad_bias, slope and offset.
 
     First the sums of grad, grad * (x - centre) and x - centre at each position, over this task's
-    rows. What counts of grad: see `_counting`."""
+    rows. What counts of grad: see `_sum_gradients`."""
     partials, scratch = ints[3] + task * ints[5] * 24, ints[4] + task * ints[5] * 16
     width, rows, rest, block, relu = ints[5], ints[6], ints[7], ints[8], ints[9]
     vectors, channels = ints[2] + task * width * 12, ints[12]
-    _prepare(int64_at(ints[13]), floats[0], vectors, channels, width // channels, 0)
+    prepare(int64_at(ints[13]), floats[0], vectors, channels, width // channels, 0)
     totals, sums = float64_at(partials), float32_at(scratch)
     for j in range(3 * width):
         totals[j] = 0.0
@@ -357,6 +368,7 @@ def gradient_sums(ints, floats, task, tasks):
             vectors,
             relu,
             ints[10] + row * width,
+            ints[17] + row * width * 4,
             width * 4,
             count,
             scratch,
@@ -371,12 +383,12 @@ def gradient_sums(ints, floats, task, tasks):
 
 @kernel()
 def gradient(ints, floats, task, tasks):
-    """grad_x = grad * scale - (x - centre) * slope + offset
+    """grad_x = grad * scale + offset + (x - centre) * slope
 
-    What counts of grad: see `_counting`; with relu 2 it is also written to `masked`."""
+    With relu 1 grad counts where (x - centre) * scale + shift is not negative."""
     width, rows, rest, relu = ints[4], ints[5], ints[6], ints[7]
-    vectors, channels = ints[2] + task * width * 20, ints[10]
-    _prepare(int64_at(ints[11]), floats[0], vectors, channels, width // channels, 1)
+    vectors, channels = ints[2] + task * width * 20, ints[8]
+    prepare(int64_at(ints[9]), floats[0], vectors, channels, width // channels, 1)
     centre, scale = float32_at(vectors), float32_at(vectors + width * 4)
     shift, slope = float32_at(vectors + width * 8), float32_at(vectors + width * 12)
     offset = float32_at(vectors + width * 16)
@@ -388,18 +400,29 @@ def gradient(ints, floats, task, tasks):
         at = row * width * 4
         length = width if row < rows else rest
         grad, x, out = float32_at(ints[0] + at), float32_at(ints[1] + at), float32_at(ints[3] + at)
-        if relu == 2:
-            passes, masked = uint8_at(ints[8] + row * width), float32_at(ints[9] + at)
-            for j in range(length):
-                masked[j] = grad[j] if passes[j] != 0 else zero
-            for j in range(length):
-                out[j] = masked[j] * scale[j] - (x[j] - centre[j]) * slope[j] + offset[j]
-        elif relu == 1:
+        if relu == 1:
             for j in range(length):
                 value = (x[j] - centre[j]) * scale[j] + shift[j]
                 out[j] = zero if value < zero else grad[j]
             for j in range(length):
-                out[j] = out[j] * scale[j] - (x[j] - centre[j]) * slope[j] + offset[j]
+                out[j] = out[j] * scale[j] + offset[j] + (x[j] - centre[j]) * slope[j]
         else:
             for j in range(length):
-                out[j] = grad[j] * scale[j] - (x[j] - centre[j]) * slope[j] + offset[j]
+                out[j] = grad[j] * scale[j] + offset[j] + (x[j] - centre[j]) * slope[j]
+
+
+@njit(nogil=True)
+def gradient_of_pixels(at, x, pixels, step, x_step, channels, vectors, relu):
+    """The same in place, for some pixels of whole panels of channels that lie `step` and, in x,
+    `x_step` bytes apart. `vectors`: those of `prepare`, one position a channel."""
+    for c in range(0, 4 * channels, 4 * LANES):
+        of = vectors + c
+        centre, scale = load(of), load(of + 4 * channels)
+        shift, slope = load(of + 8 * channels), load(of + 12 * channels)
+        offset = load(of + 16 * channels)
+        for i in range(pixels):
+            d = sub(load(x + i * x_step + c), centre)
+            g = load(at + i * step + c)
+            if relu == 1:
+                g = keep_unless_negative(fma(d, scale, shift), g)
+            store(at + i * step + c, fma(d, slope, fma(g, scale, offset)))

@@ -48,7 +48,7 @@ ASLEEP, WAIT, POST = 0, 1, 5  # words of a helper
 
 MOST = 256
 """Threads in all, at most."""
-SPINS = 3000
+SPINS = 10_000
 """How often an idle helper looks for work before it sleeps."""
 PATIENCE = 20_000
 """How often the caller looks whether the helpers are done before it lets other processes have the

@@ -34,6 +34,7 @@ class _Gradient:
         if recording:
             self.value = self.value + other
         elif self.owned:
+            self.value._version.change()  # somebody may still have to read it
             kernels.accumulate(self.value._data, other._data)
         else:
             self.value = Tensor._wrap(add_arrays(self.value._data, other._data))
@@ -215,7 +216,8 @@ def _walk(
             send(tensor._node or tensor, tensor._index, seed if create_graph else seed.detach())
         while heap:
             _, node = heapq.heappop(heap)
-            grads = [None if slot is None else slot.value for slot in pending.pop(node)]
+            slots = pending.pop(node)
+            grads = [None if slot is None else slot.value for slot in slots]
             if node.watched is not None:
                 retained = _show(node, grads)
                 if wanted is None:
@@ -227,8 +229,11 @@ def _walk(
                         wanted.found[node, output] = found
                 if node not in wanted.nodes:
                     continue
-            if node.adds_gradient and not create_graph and observe.current is None:
-                node.gradient_so_far = _so_far(node.edges[0], pending)
+            if not create_graph and observe.current is None:
+                if node.adds_gradient:
+                    node.gradient_so_far = _so_far(node.edges[0], pending)
+                # a hook may have kept what it was shown
+                node.owns_gradient = node.watched is None and _owned(slots)
             results = _run(node, grads, wanted)
             if observe.current is not None:
                 observe.current.ran_backward(node, grads, results)
@@ -238,7 +243,7 @@ def _walk(
                 if grad_in is None or edge.target is None or grad_in is node.gradient_so_far:
                     continue
                 send(edge.target, edge.output, grad_in, owned)
-            node.gradient_so_far = None
+            node.gradient_so_far, node.owns_gradient = None, False
             if not retain_graph:
                 node.release()
         for leaf, gradient in leaves.values():
@@ -247,6 +252,10 @@ def _walk(
                 # a hook may keep what it sees, so its memory is not ours any more
                 gradient.value, gradient.owned = watched.show(gradient.value), False
     return leaves
+
+
+def _owned(slots: list[_Gradient | None]) -> bool:
+    return slots[0] is not None and slots[0].owned
 
 
 def _so_far(edge: Edge, pending: dict[Function, list[_Gradient | None]]) -> Tensor | None:
@@ -315,7 +324,7 @@ def _fitting(node: Function, result: Any) -> tuple[Tensor | None, ...]:
                 f"{node.name}: the gradient of input {i} must be a Tensor, not {type(g).__name__}"
             )
         shape, dtype = edge.spec
-        if g._data.shape != shape or g._data.dtype != dtype:
+        if g.shape != shape or g.dtype != dtype:
             raise RuntimeError(
                 f"{node.name}: the gradient of input {i} has shape {g.shape} and dtype {g.dtype}, "
                 f"the input {shape} and {dtype}"

@@ -84,6 +84,8 @@ class Function:
     #: an unrecorded backward can add the gradient of input 0 to `gradient_so_far`, and returns that
     adds_gradient: ClassVar[bool] = False
     gradient_so_far: Tensor | None = None
+    #: nobody else holds the gradient of output 0, so an unrecorded backward may write into it
+    owns_gradient: bool = False
 
     #: for each input, whether a gradient is wanted
     needs_input_grad: tuple[bool, ...]

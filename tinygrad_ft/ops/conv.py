@@ -53,8 +53,16 @@ class Conv2d(Function):
     def backward(self, grad_y: Tensor) -> Grads:
         grad_x = grad_w = None
         x_shape, w_shape = self.shapes
+        if all(self.needs_input_grad):
+            from tinygrad_ft.ops.fused_backward import conv_gradients
+
+            inputs = self.input(0), self.input(1)
+            together = conv_gradients(grad_y, *inputs, self.geometry, self.gradient_so_far)
+            if together is not None:
+                return together
         if self.needs_input_grad[0] and self.gradient_so_far is not None:
             grad_x = self.gradient_so_far
+            grad_x._version.change()
             w, place = self.input(1)._data, grad_x._data
             kernels.conv2d_grad_input(
                 grad_y._data, w, x_shape, *self.geometry[:4], out=place, accumulate=True

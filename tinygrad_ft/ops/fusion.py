@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 import kernels
-from kernels.norm import Statistics
+from kernels.norm import Statistics, can_wait
 from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
 from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.ops.activation import mask
 from tinygrad_ft.ops.elementwise import Add
+from tinygrad_ft.ops.fused_backward import norm_gradients
 from tinygrad_ft.ops.norm import BatchNorm, batch_norm_gradients
 from tinygrad_ft.tensor import Tensor
 
@@ -83,11 +84,16 @@ class BatchNormReLU(Function):
         x, weight, bias = (self.input(i)._data for i in range(3))
         mean, var, cut_off = (self.statistics(name) for name in Statistics._fields)
         passes = self.constant("passes") if self.has_residual else None
-        arrays = kernels.batch_norm_backward(
-            grad_out._data, x, weight, mean, var, self.eps, (bias, cut_off), passes
-        )
-        grads = [Tensor._wrap(array) for array in arrays]
-        return tuple(grads) if self.has_residual else (*grads, None)
+        arguments = (weight, mean, var, self.eps, (bias, cut_off), passes)
+        if _enabled and can_wait(grad_out._data, x, weight, mean, var):
+            in_place = self.owns_gradient
+            if in_place and self.has_residual:
+                grad_out._version.change()
+            grads = norm_gradients(grad_out, self.input(0), *arguments, in_place=in_place)
+        else:
+            arrays = kernels.batch_norm_backward(grad_out._data, x, *arguments)
+            grads = tuple([Tensor._wrap(array) for array in arrays])
+        return grads if self.has_residual else (*grads, None)
 
     def recorded_backward(self, grad_out: Tensor) -> Grads:
         x, weight, bias = (self.input(i) for i in range(3))

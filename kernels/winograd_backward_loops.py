@@ -1,0 +1,185 @@
+"""The loop of winograd_backward.py: both gradients of a convolution from those behind its batch
+norm, unit by unit."""
+
+from numba import njit
+
+from kernels.cache import kernel
+from kernels.microkernel import multiply_columns, multiply_rows
+from kernels.norm_loops import gradient_of_pixels, prepare
+from kernels.packing import stage_rows
+from kernels.parallel import share
+from kernels.simd import PANEL, int64_at
+from kernels.winograd_loops import (
+    CHANNELS,
+    FIRST_COLUMN,
+    FIRST_ROW,
+    HEIGHT,
+    OWN,
+    STAGE_COLUMNS,
+    STAGE_IMAGE,
+    STAGE_PIXEL,
+    STAGE_ROW,
+    STAGE_ROWS,
+    TILES,
+    UNITS,
+    WIDTH,
+    stage_source,
+    unit_of,
+    write_tiles,
+)
+from kernels.winograd_transforms import transform_gradient, transform_input, transform_output
+
+_multiply_rows = multiply_rows.symbol
+_multiply_columns = multiply_columns.symbol
+_stage_rows = stage_rows.symbol
+_transform_input = transform_input.symbol
+_transform_gradient = transform_gradient.symbol
+
+
+@njit(nogil=True)
+def _norm_gradient(ints, y, vectors, relu, n, here, top, buffer):
+    """What is staged of grad_out becomes the gradient of the batch norm's input y, in place; the
+    zeros around the image stay."""
+    channels = ints[CHANNELS]
+    y_pixel = 4 * channels
+    y_row = ints[WIDTH] * y_pixel
+    first = 4 * top + ints[FIRST_ROW]
+    for i in range(here):
+        image = y + (n + i) * ints[HEIGHT] * y_row
+        for row in range(max(0, -first), min(ints[STAGE_ROWS], ints[HEIGHT] - first)):
+            at = buffer + i * ints[STAGE_IMAGE] + row * ints[STAGE_ROW]
+            gradient_of_pixels(
+                at - ints[FIRST_COLUMN] * ints[STAGE_PIXEL],
+                image + (first + row) * y_row,
+                ints[WIDTH],
+                ints[STAGE_PIXEL],
+                y_pixel,
+                channels,
+                vectors,
+                relu,
+            )
+
+
+@njit(nogil=True)
+def _stage_input(ints, x, n, here, top, buffer, pixel):
+    """Stage the convolution's input in the same geometry as grad_out; x: address, 4 steps, height,
+    width, channels."""
+    row_step = ints[STAGE_COLUMNS] * pixel
+    for i in range(here):
+        _stage_rows(
+            x[0] + (n + i) * x[1],
+            x[2],
+            x[3],
+            x[4],
+            x[5],
+            x[6],
+            x[7],
+            4 * top + ints[FIRST_ROW],
+            ints[STAGE_ROWS],
+            ints[FIRST_COLUMN],
+            ints[STAGE_COLUMNS],
+            buffer + i * ints[STAGE_ROWS] * row_step,
+            row_step,
+            pixel,
+            pixel // 4,
+        )
+
+
+@kernel(
+    needs=[
+        multiply_rows,
+        multiply_columns,
+        stage_rows,
+        transform_input,
+        transform_gradient,
+        transform_output,
+    ]
+)
+def fused_backward(ints, floats, task, tasks):
+    """grad_out and y -> stage -> V -> M -> grad_x;  x -> stage -> V, with D of the first stage ->
+    dU of this task."""
+    result, u, u_position = int64_at(ints[OWN]), ints[OWN + 1], ints[OWN + 2]
+    y, factors, relu, x = ints[OWN + 3], int64_at(ints[OWN + 4]), ints[OWN + 5], ints[OWN + 6]
+    buffer = ints[OWN + 7] + task * ints[OWN + 8]
+    x_buffer, x_pixel = buffer + ints[OWN + 9], ints[OWN + 10]
+    first = x_buffer + ints[OWN + 11]  # V, and again V
+    v_position, xv_position = ints[OWN + 12], ints[OWN + 13]
+    m, m_position, m_panel = first + ints[OWN + 14], ints[OWN + 15], ints[OWN + 16]
+    d, d_position, panel_step = first + ints[OWN + 17], ints[OWN + 18], ints[OWN + 16]
+    scratch = first + ints[OWN + 19]
+    unit_tiles = ints[OWN + 20]
+    du, du_position = ints[OWN + 21] + task * ints[OWN + 23], ints[OWN + 22]
+    offsets = scratch + 1024  # 64 bytes of zeros, the rows of V, the rows of M, the norm's vectors
+    v_rows = offsets + 64
+    m_rows = v_rows + 8 * unit_tiles
+    vectors = offsets + 64 * (1 + (16 * unit_tiles + 63) // 64)
+    table = int64_at(ints[TILES])
+    outer, inner = ints[CHANNELS], result[7]
+    outer_panels, inner_panels = (outer + PANEL - 1) // PANEL, (inner + PANEL - 1) // PANEL
+    patch = -ints[FIRST_ROW] * ints[STAGE_ROW] - ints[FIRST_COLUMN] * ints[STAGE_PIXEL]
+    x_row = ints[STAGE_COLUMNS] * x_pixel
+    prepare(factors, floats[0], vectors, outer, 1, 1)
+    int64_at(offsets)[0] = 0
+    for t in range(unit_tiles):
+        int64_at(v_rows)[t] = t * outer_panels * 64
+        int64_at(m_rows)[t] = t * 64
+    begin = share(ints[UNITS], task, tasks)
+    for unit in range(begin, share(ints[UNITS], task + 1, tasks)):
+        n, here, top, tiles = unit_of(ints, unit)
+        stage_source(ints, n, here, top, buffer)
+        _norm_gradient(ints, y, vectors, relu, n, here, top, buffer)
+        for t in range(tiles):
+            at = buffer + table[5 * t]
+            to = first + t * outer_panels * 64
+            _transform_input(
+                at, ints[STAGE_ROW], ints[STAGE_PIXEL], outer_panels, to, v_position, 64
+            )
+        for xi in range(36):
+            for p in range(inner_panels):
+                _multiply_rows(
+                    tiles,
+                    first + xi * v_position,
+                    v_rows,
+                    offsets,
+                    1,
+                    outer,
+                    u + xi * u_position + p * outer * 64,
+                    m + xi * m_position + p * m_panel,
+                    m_rows,
+                    PANEL,
+                    0,
+                )
+        write_tiles(ints, result, n, here, top, tiles, m, m_position, m_panel, scratch)
+        _stage_input(ints, int64_at(x), n, here, top, x_buffer, x_pixel)
+        for t in range(tiles):
+            at = x_buffer + table[5 * t] // ints[STAGE_PIXEL] * x_pixel
+            _transform_input(
+                at, x_row, x_pixel, inner_panels, first + t * 64, xv_position, panel_step
+            )
+            at = buffer + table[5 * t] + patch
+            _transform_gradient(
+                at,
+                ints[STAGE_ROW],
+                ints[STAGE_PIXEL],
+                outer_panels,
+                d + t * 64,
+                d_position,
+                panel_step,
+            )
+        for xi in range(36):
+            for p in range(outer_panels):
+                for q in range(inner_panels):
+                    _multiply_columns(
+                        min(PANEL, inner - q * PANEL),
+                        first + xi * xv_position + q * panel_step,
+                        offsets,
+                        1,
+                        tiles,
+                        64,
+                        d + xi * d_position + p * panel_step,
+                        64,
+                        du + xi * du_position + (p * inner + q * PANEL) * 64,
+                        64,
+                        PANEL,
+                        1 if unit > begin else 0,
+                    )
