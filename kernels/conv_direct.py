@@ -237,6 +237,8 @@ def run_weight_gradient(
             n_positions,
             result,
             buffers.aligned(tasks * PANEL * 64),
+            panels * 64,
+            64,
         ),
         tasks=tasks,
     )

@@ -251,3 +251,38 @@ def stage_rows(
                         target_pixel_step,
                         min(PANEL, target_channels - c),
                     )
+
+
+@kernel(types.void(*[types.int64] * 7), needs=[copy_block])
+def split_channels(source, pixel_step, channel_step, pixels, channels, target, panel_step):
+    """Pixels into panels of 16 channels: target[panel][pixel][16], with zeros behind the last
+    channel.
+
+    source, the steps   pixel 0, channel 0; bytes, any sign
+    target, panel_step  the first panel, and the distance to the next"""
+    if channel_step != 4:
+        for c in range(0, channels, PANEL):
+            _copy_block(
+                source + c * channel_step,
+                pixel_step,
+                channel_step,
+                pixels,
+                min(PANEL, channels - c),
+                target + c // PANEL * panel_step,
+                64,
+                PANEL,
+            )
+        return
+    # pixel by pixel, so that the image is read in the order of memory
+    whole = channels // PANEL
+    rest = channels - whole * PANEL
+    for i in range(pixels):
+        at, to = source + i * pixel_step, target + 64 * i
+        for _ in range(whole):
+            for v in range(0, 4 * PANEL, 4 * LANES):
+                store(to + v, load(at + v))
+            at += 4 * PANEL
+            to += panel_step
+        if rest:
+            for v in range(0, PANEL, LANES):
+                store(to + 4 * v, load_first(at + 4 * v, rest - v))
