@@ -120,6 +120,18 @@ def emit_store_first(builder: Any, address: Any, value: Any, mask: Any) -> None:
     builder.call(function, [value, place, ir.Constant(_LANE_INDEX, 4), mask])
 
 
+def emit_prefetch(builder: Any, address: Any) -> None:
+    """Ask for the cache line at an address, which will be read and written. Never a fault."""
+    place_type, flag = BYTE.as_pointer(), ir.IntType(32)
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [place_type, flag, flag, flag]),
+        "llvm.prefetch.p0",
+    )
+    write, near, data = ir.Constant(flag, 1), ir.Constant(flag, 3), ir.Constant(flag, 1)
+    builder.call(function, [pointer(builder, address, BYTE), write, near, data])
+
+
 # --------------------------------------------------------------------------------------- intrinsics
 
 
