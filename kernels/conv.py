@@ -10,8 +10,8 @@ the right shape and dtype that does not overlap the inputs.
 | case | path |
 |---|---|
 | float32, 3x3, stride 1, dilation 1, one group, 8 channels or more | winograd.py unless off |
-| float32, 1x1, stride 1, no padding, one group, dense channels-last images: not the weight gradient | matmul.py |
-| float32, weight gradient of many channels, one group | conv_panels.py |
+| float32, 1x1, stride 1, no padding, one group, dense channels-last images (not dw) | matmul.py |
+| float32, weight gradient (dw) of many channels, one group | conv_panels.py |
 | float32, everything else | conv_direct.py |
 | float64 | conv_general.py: NumPy, one matrix product per kernel position |
 

@@ -97,7 +97,9 @@ def panel_plan(
     image = np.arange(together)[:, None] * (height * row_bytes)
     pixel_rows = (image + np.arange(band_rows) * step).ravel()
     positions = [
-        (t - rows.first) * row_bytes + (u - columns.first) * 64 for t, _ in y.taps for u, _ in x.taps
+        (t - rows.first) * row_bytes + (u - columns.first) * 64
+        for t, _ in y.taps
+        for u, _ in x.taps
     ]
     return PanelPlan(
         bands * images if bands > 1 else -(-images // together),

@@ -48,7 +48,7 @@ def _stage(image, channels, row, column, rows, columns, target, row_step, panel_
 
 @kernel(needs=[multiply_columns, split_channels])
 def panels_weight_gradient(ints, floats, task, tasks):
-    """Sum a task's units into its partial gradient [panel of outputs][kernel position, channel][16].
+    """Sum a task's units into its partial gradient [panel of outputs][position, channel][16].
 
     With `by_panels` all tasks share one result: a task walks over all units and does its panels of
     outputs only."""

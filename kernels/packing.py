@@ -99,12 +99,12 @@ def _transpose_part(typingctx, source, lane_step, lanes, rows, target, target_st
         mask = emit_first_lanes(builder, width)
         for i in range(LANES):
             place = builder.add(target, builder.mul(target_step, number(i)))
-            with builder.if_then(builder.icmp_signed("<", number(i), rows)):
-                with builder.if_else(whole) as (then, otherwise):
-                    with then:
-                        emit_store(builder, place, vectors[i])
-                    with otherwise:
-                        emit_store_first(builder, place, vectors[i], mask)
+            used = builder.icmp_signed("<", number(i), rows)
+            with builder.if_then(used), builder.if_else(whole) as (then, otherwise):
+                with then:
+                    emit_store(builder, place, vectors[i])
+                with otherwise:
+                    emit_store_first(builder, place, vectors[i], mask)
         return context.get_dummy_value()
 
     assert VECTOR.count == LANES
