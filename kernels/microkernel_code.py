@@ -133,7 +133,7 @@ def emit_initial(builder: Any, n_rows: int, c_rows: list[Any], accumulate: Any) 
     it may come from memory."""
     with builder.if_then(builder.icmp_signed("!=", accumulate, constant(0))):
         for row in c_rows:
-            emit_prefetch(builder, row)
+            emit_prefetch(builder, row, write=True)
     return [ir.Constant(VECTOR, [0.0] * LANES)] * (n_rows * VECTORS)
 
 

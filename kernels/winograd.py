@@ -108,7 +108,8 @@ def pays(
     tiles = n * -(-height // 4) * -(-width // 4)
     covered = height * width / (16 * -(-height // 4) * -(-width // 4))
     channels = min(weight_shape[:2])
-    return channels >= 8 and tiles >= (16 if channels >= 256 else 24) and covered >= 0.4
+    # few tiles: measured with 128 to 512 channels, prepared weights or not
+    return channels >= 8 and tiles >= (4 if channels >= 128 else 24) and covered >= 0.4
 
 
 def _wanted_tiles(inputs: int, outputs: int) -> int:
@@ -164,15 +165,17 @@ def _convolve(
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
     size = (result.shape[2], result.shape[3])
-    if prepared is None:
-        if finish is None and winograd_few.pays(source.shape[0], size, inner, outer):
-            winograd_few.convolve(source, weight, result, padding, turned, accumulate)
-            return
-        u, u_step = _transformed(weight, inner, outer, turned)
-    else:
-        u, u_step = prepared.get("winograd") or prepared.keep(
+    few = finish is None and winograd_few.pays(source.shape[0], size, inner, outer)
+    if prepared is not None:
+        transformed = prepared.get("winograd") or prepared.keep(
             "winograd", _transformed(weight, inner, outer, turned)
         )
+    else:
+        transformed = None if few else _transformed(weight, inner, outer, turned)
+    if few or transformed is None:
+        winograd_few.convolve(source, weight, result, padding, turned, accumulate, transformed)
+        return
+    u, u_step = transformed
     if inner * outer < BY_STEP_FROM**2:
         _convolve_fused(source, u, u_step, result, padding, FinishTable(finish, outer), accumulate)
         return

@@ -5,7 +5,7 @@ from numba import njit
 from kernels.cache import kernel
 from kernels.packing import copy_block
 from kernels.parallel import share
-from kernels.simd import LANES, PANEL, add, load, store
+from kernels.simd import LANES, PANEL, add, load, prefetch, store
 from kernels.winograd_transforms import transform_weight, transform_weight_gradient
 
 _copy_block = copy_block.symbol
@@ -16,6 +16,18 @@ TOGETHER = 8
 """Inputs whose kernels are read together: 288 bytes that lie side by side."""
 KERNEL = 9 * 64
 """Bytes of a panel's kernels of one input."""
+
+
+@njit(nogil=True)
+def _ask_for(at, lane_step, k_step, lanes):
+    """Prefetch the next kernels: 16 streams, each of a few hundred bytes, are too many and too
+    short for the processor to see."""
+    runs, step, nbytes = lanes, lane_step, TOGETHER * k_step
+    if abs(k_step) > abs(lane_step):
+        runs, step, nbytes = TOGETHER, k_step, lanes * lane_step
+    for i in range(runs):
+        for j in range(0, min(abs(nbytes), 1024), 64):
+            prefetch(at + i * step + (j if nbytes > 0 else -j))
 
 
 @njit(nogil=True)
@@ -36,6 +48,8 @@ def transform_kernels(
             for k in range(here):
                 to = scratch + k * KERNEL
                 _copy_block(source + k * k_step, position_step, lane_step, 9, lanes, to, 64, PANEL)
+        if first + here < inputs:
+            _ask_for(source + here * k_step, lane_step, k_step, lanes)
         for k in range(here):
             to, kernels = target + (first + k) * 64, scratch + k * KERNEL
             if turned:
