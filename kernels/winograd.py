@@ -9,7 +9,7 @@ products, one for each position xi of the 6x6 tiles:
 An input gradient is the forward convolution of grad_out with the kernels turned by 180 degrees,
 inputs and outputs exchanged, and padding 2 - p.
 
-Two schedules, chosen by the number of channels:
+Three schedules, chosen by the number of channels and tiles:
 
 fused      each task takes one unit of tiles after the other through all steps; V and M of a unit
            stay in its second-level cache. In the weight gradient each task sums its own dU; these
@@ -17,6 +17,7 @@ fused      each task takes one unit of tiles after the other through all steps; 
 by step    for many channels, whose U or dU would not fit a cache anyway: first all tiles are
            transformed, then the 36 products are shared out by position and output panel, then all
            tiles are transformed back. Each task reads only its part of U and owns its part of dU.
+few tiles  many channels and few tiles: winograd_few.py.
 
 Rounding: the transforms multiply by up to 8 and cancel, so errors are two to six times those of the
 direct path: 1e-6 to 1e-5 of the result's root mean square on ResNet layers (README.md has the
