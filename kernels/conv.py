@@ -10,8 +10,8 @@ the right shape and dtype that does not overlap the inputs.
 | case | path |
 |---|---|
 | float32, 3x3, stride 1, dilation 1, one group, 8 channels or more | winograd.py unless off |
-| float32, 1x1, stride 1, no padding, one group, dense channels-last images | matmul.py |
-| the same, weight gradient of few pixels, any stride | matmul.py |
+| float32, 1x1, stride 1, no padding, one group, dense channels-last images (not dw) | matmul.py |
+| float32, weight gradient (dw) of many channels, one group | conv_panels.py |
 | float32, everything else | conv_direct.py |
 | float64 | conv_general.py: NumPy, one matrix product per kernel position |
 
@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import buffers, winograd
+from kernels import buffers, conv_panels, winograd
 from kernels import conv_general as general
 from kernels.conv_direct import run_gather, run_weight_gradient
 from kernels.conv_plan import Axis, forward_axis, grad_input_axis, output_size
-from kernels.finish import Finish, dense
-from kernels.matmul import matmul, multiply_finished
+from kernels.finish import Finish
+from kernels.matmul import multiply_finished
 from kernels.prepared import Prepared
 from kernels.winograd import set_winograd, winograd_enabled
 
@@ -46,9 +46,6 @@ __all__ = [
 
 Array = NDArray[Any]
 IntOrPair = int | tuple[int, int]
-
-FEW_PIXELS = 2048
-"""The weight gradient of a 1x1 convolution over so many pixels at most is a matrix product."""
 
 
 def _pair(value: IntOrPair, name: str, op: str, least: int) -> tuple[int, int]:
@@ -101,12 +98,15 @@ class _Shape:
     def parameters(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]:
         return self.stride, self.padding, self.dilation, self.groups
 
-    def read_by_1x1(self, x: Array) -> Array:
-        """The pixels that a 1x1 convolution with a stride reads, for which its stride is 1."""
+    def read_by_1x1(self, x: Array) -> tuple[Array, "_Shape"]:
+        """For a 1x1 convolution with a stride: the pixels that it reads, and the same with stride
+        1."""
         if self.kernel != (1, 1) or self.padding != (0, 0) or self.stride == (1, 1):
-            return x
+            return x, self
         (down, right), (height, width) = self.stride, self.out_size
-        return dense(x[:, :, ::down, ::right][:, :, :height, :width]).transpose(0, 3, 1, 2)
+        read = x[:, :, ::down, ::right][:, :, :height, :width]
+        weight = (self.result[1], x.shape[1] // self.groups, 1, 1)
+        return read, _shape("", read.shape, weight, 1, 0, 1, self.groups)
 
     def as_matrices(self, *images: Array) -> list[Array] | None:
         """Images as matrices, pixels x channels, if the convolution is a matrix product of them."""
@@ -299,15 +299,15 @@ def conv2d_grad_weight(
         general.grad_weight(grad_out, x, result, *shape.parameters)
     else:
         target = result if result.flags.c_contiguous else buffers.empty(weight_shape)
-        few = grad_out.size // shape.result[1] <= FEW_PIXELS
-        images = shape.as_matrices(grad_out, shape.read_by_1x1(x)) if few else None
-        if images is not None:
-            matmul(images[0].T, images[1], out=target[:, :, 0, 0])
-        elif winograd.pays(x.shape, weight_shape, grad_out.shape, *shape.parameters):
+        if winograd.pays(x.shape, weight_shape, grad_out.shape, *shape.parameters):
             winograd.grad_weight(grad_out, x, target, shape.padding)
         else:
-            axes = _axes(forward_axis, x.shape, weight_shape, shape)
-            run_weight_gradient(grad_out, x, target, *axes, groups)
+            read, shape = shape.read_by_1x1(x)
+            axes = _axes(forward_axis, read.shape, weight_shape, shape)
+            if conv_panels.pays(x.shape[1], groups):
+                conv_panels.run_panels(grad_out, read, target, *axes)
+            else:
+                run_weight_gradient(grad_out, read, target, *axes, groups)
         if target is not result:
             result[...] = target
     return result

@@ -8,7 +8,8 @@ padding, dilation and number of groups; 3x3 convolutions of stride 1 mostly take
 
     forward          gather, with weights packed as [group][panel of outputs][position][input][16]
     input gradient   gather as well, of the result's gradient, once per phase of the stride
-    weight gradient  products of image columns and gradient panels, summed over units
+    weight gradient  products of image columns and gradient panels, summed over units; with many
+                     channels conv_panels.py does it
 
 The weight gradient is summed per task over its units and then over tasks in their order, or, when
 the weights are large, each task keeps some panels of the weights to itself and walks over all
@@ -237,6 +238,8 @@ def run_weight_gradient(
             n_positions,
             result,
             buffers.aligned(tasks * PANEL * 64),
+            panels * 64,
+            64,
         ),
         tasks=tasks,
     )

@@ -278,10 +278,13 @@ def weight_gradient(ints, floats, task, tasks):
 
 @kernel(needs=[copy_block])
 def reduce_weights(ints, floats, task, tasks):
-    """Sum the partial gradients in order and write them as (O, I, kH, kW)."""
+    """Sum the partial gradients in order and write them as (O, I, kH, kW).
+
+    row_step, panel_step   bytes from weight row (kernel position, channel) to row in a partial
+                           gradient, and from panel to panel"""
     partial, n_partials, partial_bytes = ints[0], ints[1], ints[2]
     groups, inner, outer, n_positions = ints[3], ints[4], ints[5], ints[6]
-    result = ints[7]
+    result, row_step, panel_step = ints[7], ints[9], ints[10]
     scratch = ints[8] + task * PANEL * 64
     panels = (outer + PANEL - 1) // PANEL
     length = inner * n_positions  # of one output channel's weights, in the result
@@ -298,7 +301,7 @@ def reduce_weights(ints, floats, task, tasks):
             position = begin + j - c * n_positions
             row = g * length + position * inner + c
             for v in range(0, 64, 4 * LANES):
-                at = partial + row * panels * 64 + p * 64 + v
+                at = partial + row * row_step + p * panel_step + v
                 total_of = load(at)
                 for i in range(1, n_partials):
                     total_of = add(total_of, load(at + i * partial_bytes))

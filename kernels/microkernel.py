@@ -72,7 +72,7 @@ def _rows_tile(n_rows: int) -> Any:
             c_rows = _from_table(builder, c, c_offsets, n_rows)
             sums = emit_products(
                 builder,
-                emit_initial(builder, n_rows, c_rows, lanes, accumulate),
+                emit_initial(builder, n_rows, c_rows, accumulate),
                 lambda offset: [
                     builder.inttoptr(builder.add(row, offset), byte_pointer) for row in a_rows
                 ],
@@ -83,7 +83,8 @@ def _rows_tile(n_rows: int) -> Any:
                 builder.inttoptr(b, byte_pointer),
                 constant(4 * PANEL),
             )
-            emit_result(builder, sums, _from_table(builder, c, c_offsets, n_rows), lanes)
+            c_rows = _from_table(builder, c, c_offsets, n_rows)
+            emit_result(builder, sums, c_rows, lanes, accumulate)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 10), codegen
@@ -116,7 +117,7 @@ def _channels_tile(n_rows: int) -> Any:
             c_rows = _from_table(builder, c, c_offsets, n_rows)
             sums = emit_products(
                 builder,
-                emit_initial(builder, n_rows, c_rows, lanes, accumulate),
+                emit_initial(builder, n_rows, c_rows, accumulate),
                 lambda offset: [
                     builder.inttoptr(builder.add(row, offset), byte_pointer) for row in a_rows
                 ],
@@ -128,7 +129,8 @@ def _channels_tile(n_rows: int) -> Any:
                 constant(4 * PANEL),
                 channelwise=True,
             )
-            emit_result(builder, sums, _from_table(builder, c, c_offsets, n_rows), lanes)
+            c_rows = _from_table(builder, c, c_offsets, n_rows)
+            emit_result(builder, sums, c_rows, lanes, accumulate)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 11), codegen
@@ -165,7 +167,7 @@ def _columns_tile(n_rows: int) -> Any:
 
             sums = emit_products(
                 builder,
-                emit_initial(builder, n_rows, c_rows, lanes, accumulate),
+                emit_initial(builder, n_rows, c_rows, accumulate),
                 rows_at,
                 offsets,
                 n_offsets,
@@ -174,7 +176,7 @@ def _columns_tile(n_rows: int) -> Any:
                 builder.inttoptr(b, byte_pointer),
                 b_step,
             )
-            emit_result(builder, sums, c_rows, lanes)
+            emit_result(builder, sums, c_rows, lanes, accumulate)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 11), codegen

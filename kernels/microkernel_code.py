@@ -13,7 +13,9 @@ from kernels.simd import (
     VECTORS,
     emit_first_lanes,
     emit_fma,
+    emit_load,
     emit_load_first,
+    emit_prefetch,
     emit_splat,
     emit_store,
     emit_store_first,
@@ -126,42 +128,42 @@ def emit_products(
     return sums
 
 
-def emit_initial(
-    builder: Any, n_rows: int, c_rows: list[Any], lanes: Any, accumulate: Any
-) -> list[Any]:
-    """The tile's first values: C itself when accumulating, else zero."""
-    zero = ir.Constant(VECTOR, [0.0] * LANES)
-    before = builder.block
+def emit_initial(builder: Any, n_rows: int, c_rows: list[Any], accumulate: Any) -> list[Any]:
+    """The tile's first values, zeros. When accumulating, C is asked for now and added at the end:
+    it may come from memory."""
     with builder.if_then(builder.icmp_signed("!=", accumulate, constant(0))):
-        loaded = []
-        for j in range(VECTORS):
-            mask = emit_first_lanes(builder, builder.sub(lanes, constant(LANES * j)))
-            for row in c_rows:
-                place = builder.add(row, constant(4 * LANES * j))
-                loaded.append(emit_load_first(builder, place, mask))
-        end = builder.block
-    initial = []
-    for i in range(n_rows):
-        for j in range(VECTORS):
-            phi = builder.phi(VECTOR)
-            phi.add_incoming(zero, before)
-            phi.add_incoming(loaded[j * n_rows + i], end)
-            initial.append(phi)
-    return initial
+        for row in c_rows:
+            emit_prefetch(builder, row, write=True)
+    return [ir.Constant(VECTOR, [0.0] * LANES)] * (n_rows * VECTORS)
 
 
-def emit_result(builder: Any, sums: list[Any], c_rows: list[Any], lanes: Any) -> None:
-    """Write the tile; only the first `lanes` columns."""
+def emit_result(
+    builder: Any, sums: list[Any], c_rows: list[Any], lanes: Any, accumulate: Any
+) -> None:
+    """Write the tile, or add it; only the first `lanes` columns."""
     whole = builder.icmp_signed(">=", lanes, constant(PANEL))
+    more = builder.icmp_signed("!=", accumulate, constant(0))
+
+    def place(row: Any, j: int) -> Any:
+        return builder.add(row, constant(4 * LANES * j))
+
     with builder.if_else(whole) as (then, otherwise):
-        with then:
-            for i, row in enumerate(c_rows):
-                for j in range(VECTORS):
-                    place = builder.add(row, constant(4 * LANES * j))
-                    emit_store(builder, place, sums[i * VECTORS + j])
+        with then, builder.if_else(more) as (add, overwrite):
+            with add:
+                for i, row in enumerate(c_rows):
+                    for j in range(VECTORS):
+                        before = emit_load(builder, place(row, j))
+                        value = builder.fadd(before, sums[i * VECTORS + j])
+                        emit_store(builder, place(row, j), value)
+            with overwrite:
+                for i, row in enumerate(c_rows):
+                    for j in range(VECTORS):
+                        emit_store(builder, place(row, j), sums[i * VECTORS + j])
         with otherwise:
             for j in range(VECTORS):
                 mask = emit_first_lanes(builder, builder.sub(lanes, constant(LANES * j)))
+                zeros = builder.select(more, mask, ir.Constant(mask.type, [0] * LANES))
                 for i, row in enumerate(c_rows):
-                    place = builder.add(row, constant(4 * LANES * j))
-                    emit_store_first(builder, place, sums[i * VECTORS + j], mask)
+                    before = emit_load_first(builder, place(row, j), zeros)
+                    value = builder.fadd(before, sums[i * VECTORS + j])
+                    emit_store_first(builder, place(row, j), value, mask)

@@ -120,6 +120,20 @@ def emit_store_first(builder: Any, address: Any, value: Any, mask: Any) -> None:
     builder.call(function, [value, place, ir.Constant(_LANE_INDEX, 4), mask])
 
 
+def emit_prefetch(builder: Any, address: Any, write: bool) -> None:
+    """Ask for the cache line at an address, which will be read, and perhaps written. Never a
+    fault."""
+    place_type, flag = BYTE.as_pointer(), ir.IntType(32)
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [place_type, flag, flag, flag]),
+        "llvm.prefetch.p0",
+    )
+    near, data = ir.Constant(flag, 3), ir.Constant(flag, 1)
+    place = pointer(builder, address, BYTE)
+    builder.call(function, [place, ir.Constant(flag, int(write)), near, data])
+
+
 # --------------------------------------------------------------------------------------- intrinsics
 
 
@@ -166,6 +180,13 @@ def load_first(builder, address, n):
 def store_first(builder, address, value, n):
     """Write the first n lanes (n may be <= 0 or >= LANES)."""
     emit_store_first(builder, address, value, emit_first_lanes(builder, n))
+
+
+@_intrinsic(types.void, types.int64)
+def prefetch(builder, address):
+    """Ask for the cache line at an address, which will be read. Never a fault, even outside an
+    array."""
+    emit_prefetch(builder, address, write=False)
 
 
 @_intrinsic(vector, types.int64)

@@ -9,7 +9,7 @@ products, one for each position xi of the 6x6 tiles:
 An input gradient is the forward convolution of grad_out with the kernels turned by 180 degrees,
 inputs and outputs exchanged, and padding 2 - p.
 
-Two schedules, chosen by the number of channels:
+Three schedules, chosen by the number of channels and tiles:
 
 fused      each task takes one unit of tiles after the other through all steps; V and M of a unit
            stay in its second-level cache. In the weight gradient each task sums its own dU; these
@@ -17,6 +17,7 @@ fused      each task takes one unit of tiles after the other through all steps; 
 by step    for many channels, whose U or dU would not fit a cache anyway: first all tiles are
            transformed, then the 36 products are shared out by position and output panel, then all
            tiles are transformed back. Each task reads only its part of U and owns its part of dU.
+few tiles  many channels and few tiles: winograd_few.py.
 
 Rounding: the transforms multiply by up to 8 and cancel, so errors are two to six times those of the
 direct path: 1e-6 to 1e-5 of the result's root mean square on ResNet layers (README.md has the
@@ -34,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import buffers
+from kernels import buffers, winograd_few
 from kernels.conv_direct import one_step_positions
 from kernels.finish import Finish, FinishTable
 from kernels.parallel import get_num_threads, launch
@@ -47,10 +48,14 @@ from kernels.winograd_loops import (
     all_weight_products,
     fused_forward,
     fused_weight_gradient,
+)
+from kernels.winograd_plan import image_table, panels, spread, tile_plan, unit_ints
+from kernels.winograd_weight_loops import (
+    KERNEL,
+    TOGETHER,
     transform_weights,
     write_weight_gradient,
 )
-from kernels.winograd_plan import TilePlan, tile_plan
 
 Array = NDArray[Any]
 PANEL = 16
@@ -104,56 +109,20 @@ def pays(
     tiles = n * -(-height // 4) * -(-width // 4)
     covered = height * width / (16 * -(-height // 4) * -(-width // 4))
     channels = min(weight_shape[:2])
-    return channels >= 8 and tiles >= (16 if channels >= 256 else 24) and covered >= 0.4
-
-
-def _unit_ints(source: Array, plan: TilePlan) -> list[Any]:
-    """The beginning of the bodies' argument block (winograd_loops.py)."""
-    n_step, c_step, h_step, w_step = source.strides
-    n, c, h, w = source.shape
-    return [
-        *(source, n_step, h_step, w_step, c_step, h, w, c),
-        *(plan.first_row, plan.first_column),
-        *(n, plan.count, plan.images, plan.bands, plan.band_rows),
-        *(plan.tiles_in_image, plan.columns),
-        *(plan.stage_rows, plan.stage_columns),
-        *(plan.stage_pixel, plan.stage_row, plan.stage_image),
-        plan.tiles,
-        *(plan.patch_pixel, plan.patch_row, plan.patch_image),
-    ]
-
-
-def _image_table(
-    image: Array, finish: FinishTable | None = None, accumulate: bool = False
-) -> Array:
-    """Address; steps of image, row, pixel, channel; height, width, channels; finish; accumulate."""
-    n_step, c_step, h_step, w_step = image.strides
-    _, c, h, w = image.shape
-    then = 0 if finish is None else finish.numbers.ctypes.data
-    place = [image.ctypes.data, n_step, h_step, w_step, c_step]
-    return np.array([*place, h, w, c, then, accumulate], np.int64)
-
-
-def _panels(channels: int) -> int:
-    return -(-channels // PANEL)
-
-
-def _spread(nbytes: int) -> int:
-    """At least so many bytes, as an odd number of cache lines: the distance between the 36 matrices
-    (and between the tasks' buffers), which then begin in different sets of the cache."""
-    return 64 * (-(-nbytes // 64) | 1)
+    # few tiles: measured with 128 to 512 channels, prepared weights or not
+    return channels >= 8 and tiles >= (4 if channels >= 128 else 24) and covered >= 0.4
 
 
 def _wanted_tiles(inputs: int, outputs: int) -> int:
     """Tiles of a fused unit: as many as fit, in multiples of 8, from 16 to 96."""
-    fit = UNIT_BYTES // (36 * 64 * (_panels(inputs) + _panels(outputs)))
+    fit = UNIT_BYTES // (36 * 64 * (panels(inputs) + panels(outputs)))
     return max(16, min(96, fit // 8 * 8))
 
 
 def _rounds(images: int, size: tuple[int, int], inputs: int, outputs: int) -> list[slice]:
     """Images that are done together step by step, so that memory stays below BY_STEP_BYTES."""
     tiles = -(-size[0] // 4) * -(-size[1] // 4)
-    together = max(1, BY_STEP_BYTES // (36 * 64 * tiles * (_panels(inputs) + _panels(outputs))))
+    together = max(1, BY_STEP_BYTES // (36 * 64 * tiles * (panels(inputs) + panels(outputs))))
     return [slice(n, n + together) for n in range(0, images, together)]
 
 
@@ -197,12 +166,17 @@ def _convolve(
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
     size = (result.shape[2], result.shape[3])
-    if prepared is None:
-        u, u_step = _transformed(weight, inner, outer, turned)
-    else:
-        u, u_step = prepared.get("winograd") or prepared.keep(
+    few = finish is None and winograd_few.pays(source.shape[0], size, inner, outer)
+    if prepared is not None:
+        transformed = prepared.get("winograd") or prepared.keep(
             "winograd", _transformed(weight, inner, outer, turned)
         )
+    else:
+        transformed = None if few else _transformed(weight, inner, outer, turned)
+    if few or transformed is None:
+        winograd_few.convolve(source, weight, result, padding, turned, accumulate, transformed)
+        return
+    u, u_step = transformed
     if inner * outer < BY_STEP_FROM**2:
         _convolve_fused(source, u, u_step, result, padding, FinishTable(finish, outer), accumulate)
         return
@@ -220,10 +194,10 @@ def _transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[A
     weight = one_step_positions(weight)
     o_step, i_step, _, position_step = weight.strides
     lane_step, k_step = (i_step, o_step) if turned else (o_step, i_step)
-    u_step = _spread(_panels(outer) * inner * 64)
+    u_step = spread(panels(outer) * inner * 64)
     u = buffers.aligned(36 * u_step)
     tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
-    scratch = buffers.aligned(tasks * 9 * 64)
+    scratch = buffers.aligned(tasks * TOGETHER * KERNEL)
     source = (weight, lane_step, k_step, position_step, outer, inner, int(turned))
     launch(transform_weights, (*source, u, u_step, scratch), tasks=tasks)
     return u, u_step
@@ -243,18 +217,18 @@ def _convolve_fused(
     size = (result.shape[2], result.shape[3])
     wanted = _wanted_tiles(inner, outer)
     plan = tile_plan(source.shape[0], inner, outer, size, padding, wanted, tasks)
-    v_step = _spread(plan.unit_tiles * _panels(inner) * 64)
+    v_step = spread(plan.unit_tiles * panels(inner) * 64)
     m_panel = plan.unit_tiles * 64
-    m_step = _spread(m_panel * _panels(outer))
+    m_step = spread(m_panel * panels(outer))
     stage_bytes = plan.images * plan.stage_image
     # Behind V and M: a tile that is cut off (1 KiB), and the two tables of tiles.
-    task_bytes = _spread(stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles)
-    table = _image_table(result, finish, accumulate)
+    task_bytes = spread(stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles)
+    table = image_table(result, finish, accumulate)
     work = buffers.aligned(tasks * task_bytes)
     launch(
         fused_forward,
         [
-            *_unit_ints(source, plan),
+            *unit_ints(source, plan),
             *(table, u, u_step, work, task_bytes, stage_bytes),
             *(v_step, 36 * v_step, m_step, m_panel, 36 * m_step, plan.unit_tiles),
         ],
@@ -276,24 +250,25 @@ def _convolve_by_step(
     size = (result.shape[2], result.shape[3])
     plan = tile_plan(source.shape[0], inner, outer, size, padding, 16, tasks)
     tiles = source.shape[0] * plan.tiles_in_image
-    v_row = _panels(inner) * 64
-    v_step = _spread(tiles * v_row)
+    v_row = panels(inner) * 64
+    v_step = spread(tiles * v_row)
     m_panel = tiles * 64
-    m_step = _spread(m_panel * _panels(outer))
+    m_step = spread(m_panel * panels(outer))
     v = buffers.aligned(36 * v_step)
     m = buffers.aligned(36 * m_step)
-    units = _unit_ints(source, plan)
-    stage_bytes = _spread(plan.images * plan.stage_image)
+    units = unit_ints(source, plan)
+    stage_bytes = spread(plan.images * plan.stage_image)
     stage = buffers.aligned(tasks * stage_bytes)
     busy = min(tasks, plan.count)
-    launch(all_inputs, [*units, v, v_step, v_row, 64, stage, stage_bytes], tasks=busy)
+    place = (v, v_step, v_row, 64, stage, stage_bytes, panels(inner), 0)
+    launch(all_inputs, [*units, *place], tasks=busy)
     block = max(8, BLOCK_BYTES // v_row // 8 * 8)
     rows = np.arange(min(block, tiles), dtype=np.int64)
     tables = (np.zeros(1, np.int64), rows * v_row, rows * 64)
-    shape = (m_panel, _panels(outer), tiles)
+    shape = (m_panel, panels(outer), tiles)
     launch(all_products, (v, v_step, inner, u, u_step, m, m_step, *shape, *tables, block))
     scratch = buffers.aligned(tasks * 1024)
-    table = _image_table(result, finish, accumulate)
+    table = image_table(result, finish, accumulate)
     launch(all_outputs, [*units, table, m, m_step, m_panel, scratch, 1024], tasks=busy)
 
 
@@ -304,7 +279,10 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
     """result (O,C,3,3, C order): the gradient with respect to the convolution's weight."""
     inner, outer = x.shape[1], grad_out.shape[1]
     size = (grad_out.shape[2], grad_out.shape[3])
-    du_step = _spread(_panels(outer) * inner * 64)
+    if winograd_few.pays(x.shape[0], size, inner, outer):
+        winograd_few.grad_weight(grad_out, x, result, padding)
+        return
+    du_step = spread(panels(outer) * inner * 64)
     if inner * outer < WEIGHTS_BY_STEP_FROM**2:
         du, n_partials = _weight_gradient_fused(grad_out, x, du_step, padding)
     else:
@@ -313,7 +291,7 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
             accumulate = part.start > 0
             _weight_gradient_by_step(grad_out[part], x[part], du, du_step, padding, accumulate)
     tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
-    scratch = buffers.aligned(tasks * 45 * 64)
+    scratch = buffers.aligned(tasks * PANEL * (36 * 64 + KERNEL))
     partials = (du, du_step, n_partials, 36 * du_step)
     launch(write_weight_gradient, (*partials, outer, inner, result, scratch), tasks=tasks)
 
@@ -329,17 +307,17 @@ def _weight_gradient_fused(
     tasks = min(get_num_threads(), plan.count)
     du = buffers.aligned(tasks * 36 * du_step)
     panel_step = plan.unit_tiles * 64
-    v_step = _spread(panel_step * _panels(inner))
-    d_step = _spread(panel_step * _panels(outer))
+    v_step = spread(panel_step * panels(inner))
+    d_step = spread(panel_step * panels(outer))
     stage_bytes = plan.images * plan.stage_image
     patch_bytes = plan.images * plan.patch_image
-    task_bytes = _spread(stage_bytes + patch_bytes + 36 * (v_step + d_step) + 64)
-    table = _image_table(grad_out)
+    task_bytes = spread(stage_bytes + patch_bytes + 36 * (v_step + d_step) + 64)
+    table = image_table(grad_out)
     work = buffers.aligned(tasks * task_bytes)
     launch(
         fused_weight_gradient,
         [
-            *_unit_ints(x, plan),
+            *unit_ints(x, plan),
             *(table, du, du_step, 36 * du_step, work, task_bytes, stage_bytes, patch_bytes),
             *(v_step, 36 * v_step, d_step, 36 * d_step, panel_step),
         ],
@@ -362,19 +340,20 @@ def _weight_gradient_by_step(
     plan = tile_plan(x.shape[0], inner, outer, size, padding, 16, tasks)
     tiles = x.shape[0] * plan.tiles_in_image
     panel_step = tiles * 64
-    v_step = _spread(panel_step * _panels(inner))
-    d_step = _spread(panel_step * _panels(outer))
+    v_step = spread(panel_step * panels(inner))
+    d_step = spread(panel_step * panels(outer))
     v = buffers.aligned(36 * v_step)
     d = buffers.aligned(36 * d_step)
-    units = _unit_ints(x, plan)
-    stage_bytes = _spread(plan.images * max(plan.stage_image, plan.patch_image))
+    units = unit_ints(x, plan)
+    stage_bytes = spread(plan.images * max(plan.stage_image, plan.patch_image))
     stage = buffers.aligned(tasks * stage_bytes)
     busy = min(tasks, plan.count)
-    launch(all_inputs, [*units, v, v_step, 64, panel_step, stage, stage_bytes], tasks=busy)
-    table = _image_table(grad_out)
+    place = (v, v_step, 64, panel_step, stage, stage_bytes, panels(inner), 0)
+    launch(all_inputs, [*units, *place], tasks=busy)
+    table = image_table(grad_out)
     launch(all_gradients, [*units, table, d, d_step, panel_step, stage, stage_bytes], tasks=busy)
     zero = np.zeros(1, np.int64)
-    shape = (panel_step, _panels(outer), tiles)
+    shape = (panel_step, panels(outer), tiles)
     launch(
         all_weight_products,
         (v, v_step, inner, d, d_step, du, du_step, *shape, zero, BLOCK_TILES, int(accumulate)),

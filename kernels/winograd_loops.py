@@ -5,50 +5,21 @@ from numba import njit
 from kernels.cache import kernel
 from kernels.finish import finish_pixels
 from kernels.microkernel import multiply_columns, multiply_rows
-from kernels.packing import copy_block, stage_rows
+from kernels.packing import stage_rows
 from kernels.parallel import share
-from kernels.simd import LANES, PANEL, add, int64_at, load, store
+from kernels.simd import PANEL, int64_at
 from kernels.winograd_transforms import (
     transform_gradient,
     transform_input,
     transform_output,
-    transform_weight,
-    transform_weight_gradient,
 )
 
 _multiply_rows = multiply_rows.symbol
 _multiply_columns = multiply_columns.symbol
-_copy_block = copy_block.symbol
 _stage_rows = stage_rows.symbol
 _transform_input = transform_input.symbol
 _transform_gradient = transform_gradient.symbol
 _transform_output = transform_output.symbol
-_transform_weight = transform_weight.symbol
-_transform_weight_gradient = transform_weight_gradient.symbol
-
-
-# ------------------------------------------------------------------------------------------ weights
-
-
-@kernel(needs=[copy_block, transform_weight])
-def transform_weights(ints, floats, task, tasks):
-    """U[xi][panel of outputs][input][16] from weights of any strides."""
-    weight, lane_step, k_step, position_step = ints[0], ints[1], ints[2], ints[3]
-    outer, inner, turned = ints[4], ints[5], ints[6]
-    target, target_position = ints[7], ints[8]
-    scratch = ints[9] + task * 9 * 64
-    panels = (outer + PANEL - 1) // PANEL
-    total = panels * inner
-    for item in range(share(total, task, tasks), share(total, task + 1, tasks)):
-        p = item // inner
-        k = item - p * inner
-        at = weight + p * PANEL * lane_step + k * k_step
-        lanes = min(PANEL, outer - p * PANEL)
-        _copy_block(at, position_step, lane_step, 9, lanes, scratch, 64, PANEL)
-        if turned:
-            _transform_weight(scratch + 8 * 64, -192, -64, target + item * 64, target_position)
-        else:
-            _transform_weight(scratch, 192, 64, target + item * 64, target_position)
 
 
 # ---------------------------------------------------------------------- pieces of the two schedules
@@ -277,9 +248,10 @@ def fused_weight_gradient(ints, floats, task, tasks):
 
 @kernel(needs=[stage_rows, transform_input])
 def all_inputs(ints, floats, task, tasks):
-    """V of all tiles."""
+    """V of all tiles, in chunks of channels: as many panels, each panel_step after the last."""
     v, v_position, tile_step, panel_step = ints[OWN], ints[OWN + 1], ints[OWN + 2], ints[OWN + 3]
     buffer = ints[OWN + 4] + task * ints[OWN + 5]
+    chunk, chunk_step = ints[OWN + 6], ints[OWN + 7]
     table = int64_at(ints[TILES])
     panels = (ints[CHANNELS] + PANEL - 1) // PANEL
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
@@ -287,11 +259,16 @@ def all_inputs(ints, floats, task, tasks):
         first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
         _stage_source(ints, n, here, top, buffer)
         for t in range(tiles):
-            to = v + (first + t) * tile_step
-            at = buffer + table[5 * t]
-            _transform_input(
-                at, ints[STAGE_ROW], ints[STAGE_PIXEL], panels, to, v_position, panel_step
-            )
+            for q in range(0, panels, chunk):
+                _transform_input(
+                    buffer + table[5 * t] + 64 * q,
+                    ints[STAGE_ROW],
+                    ints[STAGE_PIXEL],
+                    min(chunk, panels - q),
+                    v + (first + t) * tile_step + q // chunk * chunk_step,
+                    v_position,
+                    panel_step,
+                )
 
 
 @kernel(needs=[stage_rows, transform_gradient])
@@ -388,30 +365,3 @@ def all_weight_products(ints, floats, task, tasks):
                         1 if accumulate or t else 0,
                     )
         begin = stop
-
-
-@kernel(needs=[copy_block, transform_weight_gradient])
-def write_weight_gradient(ints, floats, task, tasks):
-    """(O, I, 3, 3) from the sum of the tasks' dU[xi][panel of outputs][input][16]."""
-    du, du_position, n_partials, du_task = ints[0], ints[1], ints[2], ints[3]
-    outer, inner, result = ints[4], ints[5], ints[6]
-    scratch = ints[7] + task * 45 * 64
-    panels = (outer + PANEL - 1) // PANEL
-    total = panels * inner
-    for item in range(share(total, task, tasks), share(total, task + 1, tasks)):
-        p = item // inner
-        k = item - p * inner
-        source, step = du + item * 64, du_position
-        if n_partials > 1:
-            for xi in range(36):
-                for v in range(0, 64, 4 * LANES):
-                    at = du + xi * du_position + item * 64 + v
-                    value = load(at)
-                    for i in range(1, n_partials):
-                        value = add(value, load(at + i * du_task))
-                    store(scratch + xi * 64 + v, value)
-            source, step = scratch, 64
-        _transform_weight_gradient(source, step, scratch + 36 * 64)
-        to = result + (p * PANEL * inner + k) * 36
-        lanes = min(PANEL, outer - p * PANEL)
-        _copy_block(scratch + 36 * 64, 4, 64, lanes, 9, to, inner * 36, 9)

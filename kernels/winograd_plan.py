@@ -9,9 +9,15 @@ beginning.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kernels.finish import FinishTable
+
+Array = NDArray[Any]
+PANEL = 16
 
 Table = NDArray[np.int64]
 Pair = tuple[int, int]
@@ -118,3 +124,38 @@ def tile_plan(
 def _padded(channels: int) -> int:
     """Channels rounded up to whole panels."""
     return -(-channels // 16) * 16
+
+
+def unit_ints(source: Array, plan: TilePlan) -> list[Any]:
+    """The beginning of the bodies' argument block (winograd_loops.py)."""
+    n_step, c_step, h_step, w_step = source.strides
+    n, c, h, w = source.shape
+    return [
+        *(source, n_step, h_step, w_step, c_step, h, w, c),
+        *(plan.first_row, plan.first_column),
+        *(n, plan.count, plan.images, plan.bands, plan.band_rows),
+        *(plan.tiles_in_image, plan.columns),
+        *(plan.stage_rows, plan.stage_columns),
+        *(plan.stage_pixel, plan.stage_row, plan.stage_image),
+        plan.tiles,
+        *(plan.patch_pixel, plan.patch_row, plan.patch_image),
+    ]
+
+
+def image_table(image: Array, finish: FinishTable | None = None, accumulate: bool = False) -> Array:
+    """Address; steps of image, row, pixel, channel; height, width, channels; finish; accumulate."""
+    n_step, c_step, h_step, w_step = image.strides
+    _, c, h, w = image.shape
+    then = 0 if finish is None else finish.numbers.ctypes.data
+    place = [image.ctypes.data, n_step, h_step, w_step, c_step]
+    return np.array([*place, h, w, c, then, accumulate], np.int64)
+
+
+def panels(channels: int) -> int:
+    return -(-channels // PANEL)
+
+
+def spread(nbytes: int) -> int:
+    """At least so many bytes, as an odd number of cache lines: the distance between the 36 matrices
+    (and between the tasks' buffers), which then begin in different sets of the cache."""
+    return 64 * (-(-nbytes // 64) | 1)

@@ -123,6 +123,9 @@ def test_equals_the_formula_for_any_shape_and_strides(case, layouts, threads):
         Case((3, 64, 30, 31), (40, 64, 3, 3), (1, 1), (1, 1)),  # bands of rows
         Case((2, 130, 9, 9), (200, 130, 3, 3), (2, 2), (1, 1)),  # weights shared by panels
         Case((2, 48, 14, 14), (96, 48, 1, 1), (2, 2)),
+        Case((3, 70, 13, 12), (40, 70, 3, 2), (2, 1), (1, 1)),  # panels that are not full
+        Case((5, 32, 30, 31), (24, 32, 1, 1)),  # per task, a band that is cut off
+        Case((1, 256, 6, 5), (512, 256, 1, 1)),  # by panels
         Case((2, 96, 12, 12), (96, 1, 3, 3), (1, 1), (1, 1), (1, 1), 96),  # depthwise
         Case((1, 64, 5, 300), (32, 16, 3, 3), (1, 1), (2, 2), (2, 2), 4),
         Case((130, 5, 2, 2), (3, 5, 2, 2)),  # many tiny images

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.microkernel import multiply_channels, multiply_columns, multiply_rows
-from kernels.packing import copy_block, stage_rows
+from kernels.packing import copy_block, split_channels, stage_rows
 
 
 def at(array):
@@ -177,5 +177,29 @@ def test_stage_rows(size, layout, first, window, padding, gap):
         at(target),
         *target.strides[:2],
         channels + padding,
+    )
+    assert (target == expected).all()
+
+
+@given(
+    st.integers(0, 9),
+    st.sampled_from([1, 3, 16, 17, 32, 35]),
+    st.sampled_from(SOURCES),
+    st.sampled_from([0, 64]),
+)
+def test_split_channels(pixels, channels, view, gap):
+    source = view(
+        np.random.default_rng(0).standard_normal((pixels + 1, channels + 1)).astype(np.float32)
+    )
+    panels = -(-channels // 16)
+    target = np.full((panels, 16 * (pixels + 1) + gap // 4), 7, np.float32)
+    expected = target.copy()
+    for p in range(panels):
+        here = expected[p, : 16 * pixels].reshape(pixels, 16)
+        width = min(16, channels - 16 * p)
+        here[:] = 0
+        here[:, :width] = source[:pixels, 16 * p : 16 * p + width]
+    split_channels.call(
+        at(source), *source.strides, pixels, channels, at(target), target.strides[0]
     )
     assert (target == expected).all()

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from layouts import LAYOUTS, is_channels_last, laid_out
 
 from kernels import (
+    Prepared,
     conv2d_forward,
     conv2d_grad_input,
     conv2d_grad_weight,
@@ -29,6 +30,7 @@ from kernels import (
     set_winograd,
     winograd,
     winograd_enabled,
+    winograd_few,
 )
 from kernels.reference import conv as reference
 
@@ -141,16 +143,18 @@ def always(monkeypatch):
     return monkeypatch
 
 
-@pytest.mark.parametrize("by_step", [False, True])
-def test_any_shape_within_the_bound(always, by_step):
+@pytest.mark.parametrize("schedule", ["fused", "by step", "few tiles"])
+def test_any_shape_within_the_bound(always, schedule):
+    by_step = schedule == "by step"
     always.setattr(winograd, "BY_STEP_FROM", 0 if by_step else 10**6)
     always.setattr(winograd, "WEIGHTS_BY_STEP_FROM", 0 if by_step else 10**6)
+    always.setattr(winograd_few, "CHANNELS_FROM", 0 if schedule == "few tiles" else 10**6)
 
     @settings(max_examples=25)
     @given(
         st.tuples(
             st.integers(1, 3),
-            st.sampled_from([1, 3, 16, 17, 33]),
+            st.sampled_from([1, 3, 16, 17, 33, 70]),
             st.integers(3, 13),
             st.integers(3, 13),
         ),
@@ -182,6 +186,8 @@ def test_any_shape_within_the_bound(always, by_step):
         ((2, 64, 28, 28), 64),
         ((3, 256, 12, 12), 256),
         ((2, 100, 14, 14), 70),
+        ((1, 128, 14, 14), 144),
+        ((1, 300, 7, 7), 260),
     ],
 )
 def test_layers_of_real_networks(shape, outputs):
@@ -257,3 +263,27 @@ def test_infinite_gradient_reaches_the_weight_gradient():
     bad = ~np.isfinite(conv2d_grad_weight(grad, x, (16, 16, 3, 3), 1, 1))
     assert bad[5].all()
     assert not np.delete(bad, 5, axis=0).any()
+
+
+@pytest.mark.parametrize("shape, outputs", [((1, 144, 13, 9), 130), ((2, 16, 17, 20), 40)])
+def test_adding_to_whole_and_cut_tiles(shape, outputs):
+    """Input gradients in the schedule of few tiles, and fused."""
+    rng = np.random.default_rng(0)
+    grad = rng.standard_normal((shape[0], outputs, *shape[2:]), dtype=np.float32)
+    weight = rng.standard_normal((outputs, shape[1], 3, 3), dtype=np.float32)
+    before = laid_out(rng.standard_normal(shape, dtype=np.float32), "channels_last")
+    alone = conv2d_grad_input(grad, weight, shape, 1, 1)
+    out = before.copy(order="K")
+    conv2d_grad_input(grad, weight, shape, 1, 1, out=out, accumulate=True)
+    assert (out == before + alone).all()
+
+
+def test_prepared_weights_of_few_tiles_give_the_same_bits():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 150, 9, 7), dtype=np.float32)
+    weight = rng.standard_normal((140, 150, 3, 3), dtype=np.float32)
+    prepared = Prepared()
+    for _ in range(2):
+        found = conv2d_forward(x, weight, 1, 1, prepared=prepared)
+        assert (found == conv2d_forward(x, weight, 1, 1)).all()
+    assert prepared.nbytes > 36 * 4 * weight.size // 9

@@ -1,0 +1,125 @@
+"""Winograd's transforms of weights and of their gradient, from and to (O, I, 3, 3)."""
+
+from numba import njit
+
+from kernels.cache import kernel
+from kernels.packing import copy_block
+from kernels.parallel import share
+from kernels.simd import LANES, PANEL, add, load, prefetch, store
+from kernels.winograd_transforms import transform_weight, transform_weight_gradient
+
+_copy_block = copy_block.symbol
+_transform_weight = transform_weight.symbol
+_transform_weight_gradient = transform_weight_gradient.symbol
+
+TOGETHER = 8
+"""Inputs whose kernels are read together: 288 bytes that lie side by side."""
+KERNEL = 9 * 64
+"""Bytes of a panel's kernels of one input."""
+
+
+@njit(nogil=True)
+def _ask_for(at, lane_step, k_step, lanes):
+    """Prefetch the next kernels: 16 streams, each of a few hundred bytes, are too many and too
+    short for the processor to see."""
+    runs, step, nbytes = lanes, lane_step, TOGETHER * k_step
+    if abs(k_step) > abs(lane_step):
+        runs, step, nbytes = TOGETHER, k_step, lanes * lane_step
+    for i in range(runs):
+        for j in range(0, min(abs(nbytes), 1024), 64):
+            prefetch(at + i * step + (j if nbytes > 0 else -j))
+
+
+@njit(nogil=True)
+def transform_kernels(
+    at, lane_step, k_step, position_step, inputs, lanes, turned, target, target_position, scratch
+):
+    """U of one panel of outputs and some inputs: target[xi][input][16].
+
+    at        the first input's kernel of the panel's first output; `lanes` outputs
+    turned    whether kernels are turned by 180 degrees
+    scratch   TOGETHER * KERNEL bytes"""
+    for first in range(0, inputs, TOGETHER):
+        here = min(TOGETHER, inputs - first)
+        source = at + first * k_step
+        if k_step == 36 and position_step == 4:
+            _copy_block(source, 4, lane_step, 9 * here, lanes, scratch, 64, PANEL)
+        else:
+            for k in range(here):
+                to = scratch + k * KERNEL
+                _copy_block(source + k * k_step, position_step, lane_step, 9, lanes, to, 64, PANEL)
+        if first + here < inputs:
+            _ask_for(source + here * k_step, lane_step, k_step, lanes)
+        for k in range(here):
+            to, kernels = target + (first + k) * 64, scratch + k * KERNEL
+            if turned:
+                _transform_weight(kernels + 8 * 64, -192, -64, to, target_position)
+            else:
+                _transform_weight(kernels, 192, 64, to, target_position)
+
+
+@njit(nogil=True)
+def write_gradients(du, du_position, inputs, lanes, to, output_step, scratch):
+    """dw[output][input][3, 3] of one panel of outputs and up to 16 inputs from du[xi][input][16].
+
+    to, output_step   the first input of the panel's first output; bytes from output to output
+    scratch           16 * KERNEL bytes"""
+    for k in range(inputs):
+        _transform_weight_gradient(du + k * 64, du_position, scratch + k * KERNEL)
+    for i in range(0, 9 * inputs, PANEL):
+        n = min(PANEL, 9 * inputs - i)
+        _copy_block(scratch + 64 * i, 4, 64, lanes, n, to + 4 * i, output_step, n)
+
+
+@kernel(needs=[copy_block, transform_weight])
+def transform_weights(ints, floats, task, tasks):
+    """U[xi][panel of outputs][input][16] from weights of any strides."""
+    weight, lane_step, k_step, position_step = ints[0], ints[1], ints[2], ints[3]
+    outer, inner, turned = ints[4], ints[5], ints[6]
+    target, target_position = ints[7], ints[8]
+    scratch = ints[9] + task * TOGETHER * KERNEL
+    blocks = (inner + TOGETHER - 1) // TOGETHER
+    total = (outer + PANEL - 1) // PANEL * blocks
+    for item in range(share(total, task, tasks), share(total, task + 1, tasks)):
+        p = item // blocks
+        k = (item - p * blocks) * TOGETHER
+        transform_kernels(
+            weight + p * PANEL * lane_step + k * k_step,
+            lane_step,
+            k_step,
+            position_step,
+            min(TOGETHER, inner - k),
+            min(PANEL, outer - p * PANEL),
+            turned,
+            target + (p * inner + k) * 64,
+            target_position,
+            scratch,
+        )
+
+
+@kernel(needs=[copy_block, transform_weight_gradient])
+def write_weight_gradient(ints, floats, task, tasks):
+    """(O, I, 3, 3) from the sum of the tasks' dU[xi][panel of outputs][input][16]."""
+    du, du_position, n_partials, du_task = ints[0], ints[1], ints[2], ints[3]
+    outer, inner, result = ints[4], ints[5], ints[6]
+    scratch = ints[7] + task * PANEL * (36 * 64 + KERNEL)
+    sums = scratch + PANEL * KERNEL
+    blocks = (inner + PANEL - 1) // PANEL
+    total = (outer + PANEL - 1) // PANEL * blocks
+    for item in range(share(total, task, tasks), share(total, task + 1, tasks)):
+        p = item // blocks
+        k = (item - p * blocks) * PANEL
+        inputs = min(PANEL, inner - k)
+        source, step = du + (p * inner + k) * 64, du_position
+        if n_partials > 1:
+            for xi in range(36):
+                for v in range(0, inputs * 64, 4 * LANES):
+                    at = source + xi * du_position + v
+                    value = load(at)
+                    for i in range(1, n_partials):
+                        value = add(value, load(at + i * du_task))
+                    store(sums + xi * PANEL * 64 + v, value)
+            source, step = sums, PANEL * 64
+        to = result + (p * PANEL * inner + k) * 36
+        lanes = min(PANEL, outer - p * PANEL)
+        write_gradients(source, step, inputs, lanes, to, inner * 36, scratch)
