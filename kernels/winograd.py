@@ -113,7 +113,7 @@ def pays(
     return channels >= 8 and tiles >= (4 if channels >= 128 else 24) and covered >= 0.4
 
 
-def _wanted_tiles(inputs: int, outputs: int) -> int:
+def wanted_tiles(inputs: int, outputs: int) -> int:
     """Tiles of a fused unit: as many as fit, in multiples of 8, from 16 to 96."""
     fit = UNIT_BYTES // (36 * 64 * (panels(inputs) + panels(outputs)))
     return max(16, min(96, fit // 8 * 8))
@@ -168,15 +168,15 @@ def _convolve(
     size = (result.shape[2], result.shape[3])
     few = finish is None and winograd_few.pays(source.shape[0], size, inner, outer)
     if prepared is not None:
-        transformed = prepared.get("winograd") or prepared.keep(
-            "winograd", _transformed(weight, inner, outer, turned)
+        ready = prepared.get("winograd") or prepared.keep(
+            "winograd", transformed(weight, inner, outer, turned)
         )
     else:
-        transformed = None if few else _transformed(weight, inner, outer, turned)
-    if few or transformed is None:
-        winograd_few.convolve(source, weight, result, padding, turned, accumulate, transformed)
+        ready = None if few else transformed(weight, inner, outer, turned)
+    if few or ready is None:
+        winograd_few.convolve(source, weight, result, padding, turned, accumulate, ready)
         return
-    u, u_step = transformed
+    u, u_step = ready
     if inner * outer < BY_STEP_FROM**2:
         _convolve_fused(source, u, u_step, result, padding, FinishTable(finish, outer), accumulate)
         return
@@ -189,7 +189,7 @@ def _convolve(
         _convolve_by_step(source[part], u, u_step, result[part], padding, table, accumulate)
 
 
-def _transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Array, int]:
+def transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Array, int]:
     """U, and the distance between its 36 matrices."""
     weight = one_step_positions(weight)
     o_step, i_step, _, position_step = weight.strides
@@ -215,7 +215,7 @@ def _convolve_fused(
     inner, outer = source.shape[1], result.shape[1]
     tasks = get_num_threads()
     size = (result.shape[2], result.shape[3])
-    wanted = _wanted_tiles(inner, outer)
+    wanted = wanted_tiles(inner, outer)
     plan = tile_plan(source.shape[0], inner, outer, size, padding, wanted, tasks)
     v_step = spread(plan.unit_tiles * panels(inner) * 64)
     m_panel = plan.unit_tiles * 64
@@ -290,6 +290,12 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
         for part in _rounds(x.shape[0], size, inner, outer):
             accumulate = part.start > 0
             _weight_gradient_by_step(grad_out[part], x[part], du, du_step, padding, accumulate)
+    finish_weight_gradient(du, du_step, n_partials, result)
+
+
+def finish_weight_gradient(du: Array, du_step: int, n_partials: int, result: Array) -> None:
+    """result (O, C, 3, 3, C order) from the sum of the tasks' dU."""
+    outer, inner = result.shape[:2]
     tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
     scratch = buffers.aligned(tasks * PANEL * (36 * 64 + KERNEL))
     partials = (du, du_step, n_partials, 36 * du_step)
@@ -302,7 +308,7 @@ def _weight_gradient_fused(
     """The tasks' dU, one behind the other, and how many there are."""
     inner, outer = x.shape[1], grad_out.shape[1]
     size = (grad_out.shape[2], grad_out.shape[3])
-    wanted = _wanted_tiles(inner, outer)
+    wanted = wanted_tiles(inner, outer)
     plan = tile_plan(x.shape[0], inner, outer, size, padding, wanted, get_num_threads())
     tasks = min(get_num_threads(), plan.count)
     du = buffers.aligned(tasks * 36 * du_step)

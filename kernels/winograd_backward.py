@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import buffers, winograd
+from kernels import buffers, winograd, winograd_few
+from kernels.finish import FinishTable
 from kernels.norm import NormGradient
 from kernels.parallel import get_num_threads, launch
 from kernels.winograd_backward_loops import fused_backward
@@ -44,6 +45,7 @@ def conv2d_backward_pays(
         and outer % PANEL == 0
         and x.dtype == weight.dtype == np.float32
         and inner * outer < winograd.WEIGHTS_BY_STEP_FROM**2
+        and not winograd_few.pays(x.shape[0], x.shape[2:], outer, inner)
         and winograd.pays(x.shape, weight.shape, grad_out.shape, stride, padding, dilation, groups)
     )
 
@@ -75,7 +77,8 @@ def conv2d_backward(
     task_bytes = spread(stage_bytes + x_stage_bytes + area + 1024 + tables)
     du_step = spread(panels(outer) * inner * 64)
     du = buffers.aligned(tasks * 36 * du_step)
-    table, x_table = image_table(grad_x, None, accumulate), image_table(x)
+    nothing_more = FinishTable(None, inner)
+    table, x_table = image_table(grad_x, nothing_more, accumulate), image_table(x)
     work = buffers.aligned(tasks * task_bytes)
     launch(
         fused_backward,

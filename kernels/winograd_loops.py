@@ -59,7 +59,7 @@ _transform_output = transform_output.symbol
 
 
 @njit(nogil=True)
-def _unit(ints, unit):
+def unit_of(ints, unit):
     """First image, images, first row of tiles and number of tiles of a unit."""
     images, bands, band_rows = ints[UNIT_IMAGES], ints[BANDS], ints[BAND_ROWS]
     n, top = unit * images, 0
@@ -72,7 +72,7 @@ def _unit(ints, unit):
 
 
 @njit(nogil=True)
-def _stage_source(ints, n, here, top, buffer):
+def stage_source(ints, n, here, top, buffer):
     """Stage the 6x6 windows of a unit."""
     for i in range(here):
         _stage_rows(
@@ -118,7 +118,7 @@ def _stage_patches(ints, gradient, n, here, top, buffer):
 
 
 @njit(nogil=True)
-def _write_tiles(ints, result, n, here, top, tiles, products, position_step, panel_step, scratch):
+def write_tiles(ints, result, n, here, top, tiles, products, position_step, panel_step, scratch):
     """Transform a unit's products back into the result, and finish it.
 
     `result`: address, steps of image, row, pixel, channel; height, width, channels; finish;
@@ -170,8 +170,8 @@ def fused_forward(ints, floats, task, tasks):
         int64_at(v_rows)[t] = t * v_panels * 64
         int64_at(m_rows)[t] = t * 64
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
-        n, here, top, tiles = _unit(ints, unit)
-        _stage_source(ints, n, here, top, buffer)
+        n, here, top, tiles = unit_of(ints, unit)
+        stage_source(ints, n, here, top, buffer)
         for t in range(tiles):
             at = buffer + table[5 * t]
             to = v + t * v_panels * 64
@@ -191,7 +191,7 @@ def fused_forward(ints, floats, task, tasks):
                     PANEL,
                     0,
                 )
-        _write_tiles(ints, result, n, here, top, tiles, m, m_position, m_panel, scratch)
+        write_tiles(ints, result, n, here, top, tiles, m, m_position, m_panel, scratch)
 
 
 @kernel(needs=[multiply_columns, stage_rows, transform_input, transform_gradient])
@@ -212,8 +212,8 @@ def fused_weight_gradient(ints, floats, task, tasks):
     int64_at(zero)[0] = 0
     begin = share(ints[UNITS], task, tasks)
     for unit in range(begin, share(ints[UNITS], task + 1, tasks)):
-        n, here, top, tiles = _unit(ints, unit)
-        _stage_source(ints, n, here, top, buffer)
+        n, here, top, tiles = unit_of(ints, unit)
+        stage_source(ints, n, here, top, buffer)
         _stage_patches(ints, gradient, n, here, top, patches)
         for t in range(tiles):
             at = buffer + table[5 * t]
@@ -255,9 +255,9 @@ def all_inputs(ints, floats, task, tasks):
     table = int64_at(ints[TILES])
     panels = (ints[CHANNELS] + PANEL - 1) // PANEL
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
-        n, here, top, tiles = _unit(ints, unit)
+        n, here, top, tiles = unit_of(ints, unit)
         first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
-        _stage_source(ints, n, here, top, buffer)
+        stage_source(ints, n, here, top, buffer)
         for t in range(tiles):
             for q in range(0, panels, chunk):
                 _transform_input(
@@ -280,7 +280,7 @@ def all_gradients(ints, floats, task, tasks):
     table = int64_at(ints[TILES])
     panels = (gradient[7] + PANEL - 1) // PANEL
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
-        n, here, top, tiles = _unit(ints, unit)
+        n, here, top, tiles = unit_of(ints, unit)
         first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
         _stage_patches(ints, gradient, n, here, top, buffer)
         for t in range(tiles):
@@ -298,10 +298,10 @@ def all_outputs(ints, floats, task, tasks):
     m, m_position, m_panel = ints[OWN + 1], ints[OWN + 2], ints[OWN + 3]
     scratch = ints[OWN + 4] + task * ints[OWN + 5]
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
-        n, here, top, tiles = _unit(ints, unit)
+        n, here, top, tiles = unit_of(ints, unit)
         first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
         at = m + first * 64
-        _write_tiles(ints, result, n, here, top, tiles, at, m_position, m_panel, scratch)
+        write_tiles(ints, result, n, here, top, tiles, at, m_position, m_panel, scratch)
 
 
 @kernel(needs=[multiply_rows])

@@ -39,16 +39,10 @@ class DeferredNormGradient(Deferred):
         self.normed = None
 
 
-def norm_gradients(
-    grad_out: Tensor, x: Tensor, *arguments: Any, in_place: bool
-) -> tuple[Tensor, ...]:
-    """Those of `kernels.batch_norm_backward`, the first one deferred.
-
-    in_place   the memory of grad_out may become the residual's gradient
-    """
-    normed, *arrays = batch_norm_backward_later(
-        grad_out._data, x._data, *arguments, in_place=in_place
-    )
+def norm_gradients(grad_out: Tensor, x: Tensor, **arguments: Any) -> tuple[Tensor, ...]:
+    """Those of `kernels.batch_norm_backward`, the first one deferred; arguments of
+    `batch_norm_backward_later`."""
+    normed, *arrays = batch_norm_backward_later(grad_out._data, x._data, **arguments)
     grad_weight, grad_bias, *residual = (Tensor._wrap(array) for array in arrays)
     grad_x = DeferredNormGradient(normed, residual[0] if residual else grad_out, x)
     return grad_x, grad_weight, grad_bias, *residual
