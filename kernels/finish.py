@@ -14,6 +14,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from kernels import buffers
+from kernels.addresses import address
 from kernels.simd import (
     LANES,
     PANEL,
@@ -115,10 +116,10 @@ class FinishTable:
             padded[0, :channels] = 1 if finish.scale is None else finish.scale
             padded[1, :channels] = 0 if finish.shift is None else finish.shift
             self.arrays += [padded[0], padded[1]]
-            self.numbers[:2] = [a.ctypes.data for a in self.arrays]
+            self.numbers[:2] = [address(a) for a in self.arrays]
         if finish.residual is not None:
             self.arrays.append(dense(finish.residual))
-            self.numbers[2] = self.arrays[-1].ctypes.data
+            self.numbers[2] = address(self.arrays[-1])
         self.numbers[3] = finish.relu
 
 

@@ -28,6 +28,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from kernels import buffers
+from kernels.addresses import address
 from kernels.cache import kernel
 from kernels.finish import Finish, FinishTable, finish_pixels
 from kernels.microkernel import multiply_columns, multiply_rows
@@ -352,7 +353,7 @@ def _multiply_stack(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any], count: 
 def _addresses(stack: NDArray[Any]) -> NDArray[np.int64]:
     """Where each matrix of a stack begins."""
     offsets = _offsets(stack.shape[:-2], stack.strides[:-2])
-    return offsets + stack.ctypes.data
+    return offsets + address(stack)
 
 
 @lru_cache(maxsize=64)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.addresses import address
 from kernels.cache import kernel
 from kernels.packing import copy_floats
 from kernels.parallel import launch, share
@@ -77,7 +78,7 @@ def place(out: Array, part: Array, source: Array, value: float = 0) -> None:
         out[...] = value
         part[...] = source
         return
-    offset, starts, steps = part.ctypes.data - out.ctypes.data, [], []
+    offset, starts, steps = address(part) - address(out), [], []
     for axis in order:
         stride = out.strides[axis]
         start, offset = divmod(offset, stride) if part.size else (0, 0)

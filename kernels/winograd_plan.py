@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.addresses import address
 from kernels.finish import FinishTable
 
 Array = NDArray[Any]
@@ -146,8 +147,8 @@ def image_table(image: Array, finish: FinishTable | None = None, accumulate: boo
     """Address; steps of image, row, pixel, channel; height, width, channels; finish; accumulate."""
     n_step, c_step, h_step, w_step = image.strides
     _, c, h, w = image.shape
-    then = 0 if finish is None else finish.numbers.ctypes.data
-    place = [image.ctypes.data, n_step, h_step, w_step, c_step]
+    then = 0 if finish is None else address(finish.numbers)
+    place = [address(image), n_step, h_step, w_step, c_step]
     return np.array([*place, h, w, c, then, accumulate], np.int64)
 
 
