@@ -213,6 +213,7 @@ def test_bad_images_can_be_left_out(tool, tmp_path):
     said = tool("pretrain", data, *SMALL, "--epochs", "1", "--skip-bad", "--out", out)
     assert said.code == 0
     assert "left out 1 bad image:" in said.out
+    assert "1 that cannot be decoded" in (out / "report.html").read_text(encoding="utf-8")
     assert "bee/01.png" in said.out
 
 

@@ -142,6 +142,7 @@ def execute(
                 ("model", _describe(best, card)),
                 *facts,
                 ("data", splits.describe()),
+                *_left_out(splits),
                 ("training time", _training_time(outcome)),
                 ("finished", time.strftime("%Y-%m-%d %H:%M")),
                 ("fingerprint of the weights", short(outcome.weights_fingerprint)),
@@ -183,6 +184,12 @@ def _facts(
     if splits.val is not None:
         facts["validation_accuracy"] = position.best_accuracy
     return facts
+
+
+def _left_out(splits: Splits) -> list[tuple[str, str]]:
+    """A line of the report, where there is something to say."""
+    bad = len(splits.bad_files())
+    return [("left out", f"{bad:,} that cannot be decoded")] if bad else []
 
 
 def _without_settings(identity: dict[str, Any]) -> dict[str, Any]:
