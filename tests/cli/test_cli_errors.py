@@ -14,7 +14,7 @@ from cli_helpers import SMALL, coloured, environment, in_process_of_its_own
 from PIL import Image
 
 from tinygrad_ft.cli.main import COMMANDS
-from tinygrad_ft.io import load_weights
+from tinygrad_ft.io import load_checkpoint, load_weights, save_checkpoint
 from tinygrad_ft.version import __version__
 
 
@@ -213,6 +213,7 @@ def test_bad_images_can_be_left_out(tool, tmp_path):
     said = tool("pretrain", data, *SMALL, "--epochs", "1", "--skip-bad", "--out", out)
     assert said.code == 0
     assert "left out 1 bad image:" in said.out
+    assert "1 that cannot be decoded" in (out / "report.html").read_text(encoding="utf-8")
     assert "bee/01.png" in said.out
 
 
@@ -258,6 +259,46 @@ def test_damaged_weights(tool, task, tmp_path, content):
     is_refused(said, 1, "w.pth")
     is_refused(tool("predict", weights, "x.png"), 1, "w.pth")
     assert os.listdir(tmp_path) == ["w.pth"]
+
+
+def test_weights_are_refused_before_the_data_is_decoded(tool, tmp_path):
+    data, _ = broken_data("truncated image", tmp_path)
+    weights = tmp_path / "w.npz"
+    np.savez(weights, **{"conv1.weight": np.zeros((4, 3, 3, 3), np.float32)})
+    described = ["--model", "resnet8", "--preprocess", "half"]
+    for command in ("finetune", "search"):
+        said = tool(command, data, "--weights", weights, *described, "--out", tmp_path / "r")
+        is_refused(said, 1, "w.npz does not fit")
+
+
+@pytest.mark.parametrize("value, words", [(np.nan, "layer1.0.conv1.weight holds"), (3e38, "")])
+def test_weights_that_give_no_numbers(tool, pretrained, photos, tmp_path, value, words):
+    """Or a class would be named all the same: the first one."""
+    tensors, metadata = load_checkpoint(pretrained / "best.safetensors")
+    tensors = {name: np.array(array) for name, array in tensors.items()}
+    tensors["layer1.0.conv1.weight"][:] = value
+    weights, out = tmp_path / "w.safetensors", tmp_path / "r"
+    save_checkpoint(weights, tensors, metadata)
+    is_refused(tool("evaluate", weights, photos), 1, "w.safetensors", words or "18 of 18 images")
+    image = sorted(photos.rglob("*.png"))[0]
+    is_refused(tool("predict", weights, image), 1, "w.safetensors", words or "1 of 1 images")
+    frozen = ["--freeze", "backbone", "--augment", "none"]
+    for more in (frozen, [*frozen, "--find-lr"], []):
+        said = tool("finetune", photos, "--weights", weights, *more, "--out", out, "--overwrite"
+                    if "--find-lr" not in more else "--quiet")  # fmt: skip
+        is_refused(said, 1, words or "in the output of layer1.0.conv1 (Conv2d)")
+
+
+def test_images_decoded_in_every_epoch(tool, task, pretrained, tmp_path):
+    words = ["finetune", task, "--weights", pretrained / "best.safetensors", "--epochs", "2"]
+    is_refused(tool(*words, "--no-cache", "--skip-bad"), 2, "--skip-bad", "--no-cache")
+    for name, more in (("once", ["--cache"]), ("each", ["--no-cache"])):
+        said = tool(*words, *more, "--out", tmp_path / name)
+        assert said.code == 0, said
+        assert ("decoded in every epoch" in said.out) == (name == "each")
+    best = [load_weights(tmp_path / name / "best.safetensors") for name in ("once", "each")]
+    for name, value in best[0].items():
+        np.testing.assert_array_equal(value, best[1][name])
 
 
 def test_images_that_cannot_be_predicted(tool, pretrained, tmp_path):

@@ -37,7 +37,7 @@ def test_what_pretrain_leaves(tool, photos, tmp_path):
     # a machine that is slow, or compiles its kernels first, also tells of progress within an epoch
     lines = [line for line in said.out.splitlines() if " left, " not in line]
     assert lines[0].endswith(": 33 training, 3 validation, 18 test images of 3 classes")
-    assert lines.pop(1).startswith("note: only 12 steps in all; with few images choose a smaller ")
+    assert lines.pop(1) == "note: only 12 steps in all; with few images choose more --epochs"
     assert lines.pop(1).startswith("memory: about ")
     assert [line.split(":")[0] for line in lines[1:4]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert all("images/s" in line and "accuracy" in line for line in lines[1:4])
@@ -66,7 +66,13 @@ def test_what_pretrain_leaves(tool, photos, tmp_path):
     card = read_card(out / "best.safetensors")
     assert card.classes == ("ant", "bee", "cow")
     assert (card.preprocessing.size, card.preprocessing.channels) == (8, 3)
-    assert card.training == {"pretrained_on": "photos"}
+    facts = card.training
+    assert facts["pretrained_on"] == "photos"
+    assert (facts["training_images"], facts["epochs_trained"]) == (33, 3)
+    assert facts["training_images_fingerprint"] == results["data_fingerprint"]
+    assert facts["best_epoch"] == results["best_epoch"]
+    assert facts["validation_accuracy"] == float(rows[facts["best_epoch"] - 1]["val_accuracy"])
+    assert facts["settings"].items() >= {"epochs": 3, "lr": 0.05, "batch_size": 8}.items()
 
 
 @pytest.mark.parametrize("freeze", ["none", "backbone", "2"])

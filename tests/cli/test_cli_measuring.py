@@ -257,6 +257,23 @@ def test_names_from_a_pipe_that_are_not_unicode(odd, album):
     assert row["file"].endswith("\udcff.png")
 
 
+def test_an_image_from_a_pipe_and_names_that_end_with_nul(odd, album):
+    good = album / "good 猫.png"
+
+    def told(piped: bytes) -> list[dict]:
+        said = subprocess.run(
+            command("predict", odd[1], "-", "--format", "json"),
+            input=piped, capture_output=True, env=environment(), timeout=300, check=False,
+        )  # fmt: skip
+        assert said.returncode == 0, said.stderr
+        return json.loads(said.stdout)
+
+    (named,) = told(os.fsencode(good) + b"\0")
+    assert named["file"] == str(good)
+    (piped,) = told(good.read_bytes())
+    assert piped == {"file": "-", "predictions": named["predictions"]}
+
+
 def test_json_where_the_output_has_no_such_letters(odd, album):
     said = in_process_of_its_own(
         "predict", odd[1], album / "good 猫.png", "--format", "json", "--top", "7",

@@ -117,12 +117,13 @@ def test_more_than_the_limit_is_decoded_when_asked(
     assert ImageFolder(root, size=6, skip_bad=True).bad_files == []
     assert len(os.listdir(own_cache)) == 2, "so is what has to be read beforehand anyway"
     monkeypatch.setattr(folder, "CACHE_LIMIT", need)
-    ImageFolder(root, size=6)
+    assert ImageFolder(root, size=6).cached
     assert len(os.listdir(own_cache)) == 3
 
 
+@pytest.mark.parametrize("limit", ["CACHE_LIMIT", "CACHE_FILES"])
 def test_a_huge_folder_opens_without_reading_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     """As `finetune` opens it: no file is read, and class folders are gone through once."""
     classes, each = 20, 30
@@ -155,10 +156,11 @@ def test_a_huge_folder_opens_without_reading_files(
 
     monkeypatch.setattr(os, "scandir", Counting)
     monkeypatch.setattr(FolderSource, "read", refuse)
-    monkeypatch.setattr(folder, "CACHE_LIMIT", 0)
+    monkeypatch.setattr(folder, limit, 0)
     assert dataset_splits(root) == ("train", "val", "test")
     opened = [open_dataset(root, split, size=224) for split in ("train", "val", "test")]
     assert [len(part) for part in opened] == [classes * each] * 3
     folders = 3 * classes
     assert entries < len(names) + 20 * folders
     assert len(opened[0].fingerprint) == 32
+    assert not any(part.cached for part in opened)

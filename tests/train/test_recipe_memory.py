@@ -136,13 +136,31 @@ def test_what_is_available():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's files")
-def test_the_limit_of_a_control_group_counts(monkeypatch):
-    free = available_memory()
-    read = Path.read_text
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("group", ["", "user.slice/mine.scope", "user.slice"])
+def test_the_limit_of_a_control_group_counts(monkeypatch, version, group):
+    """Its own or one around it; files that are only kept in memory do not count as used."""
+    root = f"/sys/fs/cgroup{'/memory' * (version == 1)}/{group}".rstrip("/")
+    limit, used = (
+        ("limit_in_bytes", "usage_in_bytes") if version == 1 else ("max", "current")
+    )  # fmt: skip
+    stat = {"anon": 100, "inactive_file": 60, "active_file": 30, "slab": 10}
+    known = {
+        "/proc/meminfo": f"MemTotal: 9000000 kB\nMemAvailable: {2000 * 1024} kB\n",
+        "/proc/self/cgroup": f"1:cpu:/x\n4:{'memory' * (version == 1)}:/user.slice/mine.scope\n",
+        f"{root}/memory.{limit}": f"{700 * MB}\n",
+        f"{root}/memory.{used}": f"{200 * MB}\n",
+        f"{root}/memory.stat": "".join(
+            f"{'total_' * (version == 1)}{name} {n * MB}\n" for name, n in stat.items()
+        ),
+    }
 
-    def limited(path: Path, *args: object, **options: object) -> str:
-        known = {"memory.max": str(700 * MB), "memory.current": str(200 * MB)}
-        return known[path.name] if path.name in known else read(path, *args, **options)
+    def read(path: Path, *args: object, **options: object) -> str:
+        if str(path) not in known:
+            raise FileNotFoundError(str(path))
+        return known[str(path)]
 
-    monkeypatch.setattr(memory.Path, "read_text", limited)
-    assert available_memory() == min(500 * MB, free) or free < 500 * MB
+    monkeypatch.setattr(memory.Path, "read_text", read)
+    assert available_memory() == 590 * MB
+    known[f"{root}/memory.{limit}"] = "max\n"
+    assert available_memory() == 2000 * MB

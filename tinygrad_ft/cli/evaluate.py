@@ -23,6 +23,7 @@ from tinygrad_ft.train import ModelCard, load_model, predict_scores
 from tinygrad_ft.train.assessment import Assessment, assess
 from tinygrad_ft.train.bootstrap import Interval
 from tinygrad_ft.train.calibration import BINS, fit_temperature
+from tinygrad_ft.train.model_file import check_scores
 from tinygrad_ft.train.progress import Reporter
 from tinygrad_ft.train.report import Report, write_report
 
@@ -90,6 +91,7 @@ def command(
     model, card = load_model(model_file, card)
     with reporter.phase("evaluating", len(dataset)) as phase:
         scores = predict_scores(model, dataset, card.preprocessing, on_batch=phase.advance)
+    check_scores(scores.scores, model_file)
     found = assess(scores.at(divisor))
     m = found.metrics
     reporter.line(

@@ -11,7 +11,8 @@ from tinygrad_ft.cli.bare_weights import describe_weights
 from tinygrad_ft.cli.options import run_options, settings_options, weights_options
 from tinygrad_ft.cli.starting import start_from
 from tinygrad_ft.cli.training import check_out, open_data, train
-from tinygrad_ft.train import Settings, SettingsError
+from tinygrad_ft.train import Settings, SettingsError, load_pretrained
+from tinygrad_ft.train.model_file import build_model
 from tinygrad_ft.train.progress import Reporter
 
 DEFAULTS = Settings(epochs=10, lr=0.01, warmup_epochs=0.5)
@@ -50,6 +51,8 @@ def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
     if options["overwrite"] and Path(weights).resolve().parent == Path(out).resolve():
         raise SettingsError(f"--overwrite would remove {weights}: choose another --out")
     reporter = Reporter(quiet=options["quiet"])
+    # before the images are decoded, which may take long: the weights may be the wrong ones
+    load_pretrained(build_model(given.architecture, weights), weights)
     splits = open_data(
         data,
         settings,
@@ -57,6 +60,7 @@ def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
         size=given.preprocessing.size,
         channels=given.preprocessing.channels,
         skip_bad=options["skip_bad"],
+        cache=options["cache"],
     )
     given.preprocessing.check_fits(splits.train, f"the images of {data}")
     classes = tuple(splits.train.classes)

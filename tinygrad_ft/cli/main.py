@@ -96,10 +96,12 @@ def _exit_code(error: Exception) -> int | None:
     from tinygrad_ft.data import DataError
     from tinygrad_ft.io import FileError
     from tinygrad_ft.train import NonFiniteLoss, SettingsError
+    from tinygrad_ft.train.recipe.non_finite import NonFiniteValue
 
     if isinstance(error, SettingsError):
         return 2
-    if isinstance(error, DataError | FileError | NonFiniteLoss | MemoryError | OSError):
+    failures = (DataError, FileError, NonFiniteLoss, NonFiniteValue, MemoryError, OSError)
+    if isinstance(error, failures):
         return 1
     return None
 

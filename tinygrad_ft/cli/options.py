@@ -121,6 +121,19 @@ threads_option = click.option(
     help="Threads of the kernels.  [default: all cores]",
 )
 
+#: how image files are read
+data_options = _add(
+    [
+        click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded."),
+        click.option(
+            "--cache/--no-cache",
+            default=None,
+            help="Decode all images once, before anything else, or each one in every epoch.  "
+            "[default: once, up to 250,000 images or 16 GB]",
+        ),
+    ]
+)
+
 #: where a run is kept, and how it goes on
 run_options = _add(
     [
@@ -137,7 +150,7 @@ run_options = _add(
             help="Do not train: try learning rates, draw their losses into the folder, name one.",
         ),
         threads_option,
-        click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded."),
+        data_options,
         click.option("--quiet", is_flag=True, help="Say nothing but errors and the result."),
     ]
 )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import glob
-import io
 import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,13 +20,16 @@ from rich.table import Table
 from tinygrad_ft.cli.options import threads_option
 from tinygrad_ft.cli.temperature import chosen_temperature, temperature_option
 from tinygrad_ft.data import ArrayDataset, DataError, decode_image
+from tinygrad_ft.data.decode import looks_like_image
 from tinygrad_ft.data.layout import is_image
 from tinygrad_ft.data.sources import FolderSource, read_file
 from tinygrad_ft.train import ModelCard, load_model, predict_scores
+from tinygrad_ft.train.model_file import check_scores
 from tinygrad_ft.train.progress import Reporter
 
 BATCH = 256  # images decoded and classified at a time
 MEMORY = 64 * 2**20  # bytes that they may take
+STDIN = "-"
 Row = tuple[str, list[tuple[str, float]]]
 
 
@@ -60,26 +62,30 @@ def command(
     skip_bad: bool,
     temperature: float | str,
 ) -> int:
-    """Classify IMAGES with MODEL: files, folders, patterns like '*.jpg', or - for names on stdin.
+    """Classify IMAGES with MODEL: files, folders, patterns like '*.jpg', or - for stdin, which may
+    be an image or name some, one a line (or ended by NUL).
 
     \b
     tinygrad-ft predict runs/mine/best.safetensors holiday.jpg
     tinygrad-ft predict runs/mine/best.safetensors album/ --top 3 --format csv > classes.csv
     find . -name '*.png' | tinygrad-ft predict runs/mine/best.safetensors - --skip-bad
+    curl -s https://host/cat.jpg | tinygrad-ft predict runs/mine/best.safetensors -
 
     Ends with 0 if images were classified; with 1, and nothing on stdout, at the first file that is
     no image, or, with --skip-bad, if none of the files is one.
     """
     model, card = load_model(model_file)
     divisor = chosen_temperature(temperature, card, model_file)
-    names = _expand(images)
+    piped = sys.stdin.buffer.read() if STDIN in images else b""
+    names = _expand(images, piped)
     rows: list[Row] = []
     batch = max(1, min(BATCH, MEMORY // math.prod(card.preprocessing.shape)))
     for start in range(0, len(names), batch):
-        good, pictures = _decode(names[start : start + batch], card, skip_bad)
+        good, pictures = _decode(names[start : start + batch], card, skip_bad, piped)
         if not good:
             continue
         found = predict_scores(model, pictures, card.preprocessing).at(divisor)
+        check_scores(found.scores, model_file)
         for name, p in zip(good, found.probabilities, strict=True):
             best = np.argsort(-p, kind="stable")[:top]
             rows.append((name, [(card.classes[i], float(p[i])) for i in best]))
@@ -91,12 +97,15 @@ def command(
     return 0
 
 
-def _expand(arguments: Sequence[str]) -> list[str]:
-    """Every image file that the arguments name; DataError for one that names none."""
+def _expand(arguments: Sequence[str], piped: bytes) -> list[str]:
+    """Every image file that the arguments name; DataError for one that names none.
+
+    STDIN itself stays in the list if what was `piped` is an image.
+    """
     names: list[str] = []
     for argument in arguments:
-        if argument == "-":
-            found = list(_read_names())
+        if argument == STDIN:
+            found = [STDIN] if looks_like_image(piped) else _names_in(piped)
         elif os.path.isdir(argument):
             found = [str(Path(argument, name)) for name in _images_below(argument)]
         elif os.path.lexists(argument):
@@ -112,12 +121,10 @@ def _expand(arguments: Sequence[str]) -> list[str]:
     return names
 
 
-def _read_names() -> Iterator[str]:
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # as names come from the file system
-    for line in sys.stdin:
-        if name := line.rstrip("\r\n"):
-            yield name
+def _names_in(piped: bytes) -> list[str]:
+    """One name a line, or each ended by NUL as `find -print0` writes them."""
+    lines = piped.split(b"\0") if b"\0" in piped else piped.splitlines()
+    return [os.fsdecode(line) for line in lines if line]
 
 
 def _images_below(folder: str) -> list[str]:
@@ -126,14 +133,15 @@ def _images_below(folder: str) -> list[str]:
 
 
 def _decode(
-    names: Sequence[str], card: ModelCard, skip_bad: bool
+    names: Sequence[str], card: ModelCard, skip_bad: bool, piped: bytes
 ) -> tuple[list[str], ArrayDataset]:
     """The images among `names`; one that is none is a DataError, or named and left out."""
     channels, size = card.preprocessing.channels, card.preprocessing.size
 
     def decode(name: str) -> np.ndarray | DataError:
         try:
-            return decode_image(read_file(Path(name)), name, "L" if channels == 1 else "RGB", size)
+            data = piped if name == STDIN else read_file(Path(name))
+            return decode_image(data, name, "L" if channels == 1 else "RGB", size)
         except DataError as error:
             return error
 

@@ -58,6 +58,7 @@ def command(data: str, **options: Any) -> int:
         size=options["size"],
         channels=1 if options["grey"] else None,
         skip_bad=options["skip_bad"],
+        cache=options["cache"],
     )
     preprocessing = Preprocessing.measured(splits.train)
     architecture |= {

@@ -14,12 +14,18 @@ from rich.table import Table
 from tinygrad_ft.cli.bare_weights import OPTIONS as WEIGHTS_OPTIONS
 from tinygrad_ft.cli.bare_weights import describe_weights
 from tinygrad_ft.cli.finetune import DEFAULTS
-from tinygrad_ft.cli.options import settings_options, threads_option, weights_options
+from tinygrad_ft.cli.options import data_options, settings_options, threads_option, weights_options
 from tinygrad_ft.cli.starting import start_from
 from tinygrad_ft.cli.stop import stop_on_signals
 from tinygrad_ft.cli.training import command_line, open_data
 from tinygrad_ft.io import RunFolder, fingerprint_file
-from tinygrad_ft.train import Interrupted, NonFiniteLoss, Settings, SettingsError
+from tinygrad_ft.train import (
+    Interrupted,
+    NonFiniteLoss,
+    Settings,
+    SettingsError,
+    load_pretrained,
+)
 from tinygrad_ft.train.assessment import Assessment
 from tinygrad_ft.train.model_file import build_model
 from tinygrad_ft.train.progress import Reporter
@@ -71,7 +77,7 @@ def _range(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
     "--out", type=click.Path(file_okay=False), help="Folder of the search.  [default: runs/...]"
 )
 @click.option("--resume", is_flag=True, help="Go on where the search in the folder stopped.")
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
+@data_options
 @click.option("--quiet", is_flag=True, help="Say nothing but errors and the result.")
 @settings_options(DEFAULTS)
 @weights_options
@@ -95,6 +101,7 @@ def command(data: str, weights: str, trials: int, new_head: bool, **options: Any
     out = Path(options["out"] or f"runs/search-{given.architecture['name']}")
     check_search_folder(out, resume=options["resume"])
     model = build_model(given.architecture, weights)
+    load_pretrained(model, weights)  # the wrong ones are refused before images are decoded
     stages = len(model.stage_modules()) - 1
     first = Trial(0, base.lr, base.weight_decay, frozen_stages(model, base.freeze))
     space = _space(base, stages, options)
@@ -106,6 +113,7 @@ def command(data: str, weights: str, trials: int, new_head: bool, **options: Any
         size=given.preprocessing.size,
         channels=given.preprocessing.channels,
         skip_bad=options["skip_bad"],
+        cache=options["cache"],
     )
     given.preprocessing.check_fits(splits.train, f"the images of {data}")
     if splits.val is None:
@@ -206,6 +214,8 @@ def _finetune(
         if options[name]:
             words += _option(name, options[name])
     words += ["--new-head"] * new_head + ["--skip-bad"] * options["skip_bad"]
+    if options["cache"] is not None:
+        words.append("--cache" if options["cache"] else "--no-cache")
     return shlex.join([*words, "--out", out])
 
 

@@ -41,7 +41,7 @@ def chosen_temperature(value: float | str, card: ModelCard, path: str) -> float:
         return float(value)
     if card.temperature is None:
         raise SettingsError(
-            f"{path} has no fitted temperature: runs with validation images keep one; "
-            "evaluate --split val finds one for other weights"
+            f"{path} has no fitted temperature: runs with validation images keep one, unless they "
+            "are all right; evaluate --split val finds one for other weights"
         )
     return card.temperature

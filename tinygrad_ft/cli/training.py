@@ -23,6 +23,7 @@ from tinygrad_ft.train.splits import Splits, open_splits
 
 NAMED = 10  # bad images that are named
 FEW_STEPS = 100
+FEW_IMAGES = 16  # a step, where there are few
 
 
 def check_out(out: str, *, resume: bool, overwrite: bool, find_lr: bool) -> None:
@@ -44,11 +45,14 @@ def open_data(
     size: int | None,
     channels: int | None,
     skip_bad: bool,
+    cache: bool | None,
 ) -> Splits:
     """The splits of a data set, decoded with a progress bar the first time.
 
     channels: 1, 3, or None for colour where the data does not say otherwise.
     """
+    if skip_bad and cache is False:
+        raise SettingsError("--skip-bad must look at all images first: leave out --no-cache")
     with reporter.phases("decoding") as progress:
         splits = open_splits(
             path,
@@ -56,6 +60,7 @@ def open_data(
             size=size,
             mode={None: None, 1: "L", 3: "RGB"}[channels],
             skip_bad=skip_bad,
+            cache=cache,
             progress=progress,
         )
     if bad := splits.bad_files():
@@ -63,6 +68,8 @@ def open_data(
     reporter.line(f"{path}: {splits.describe()}")
     if note := fitting(splits.train):
         reporter.line(note)
+    if splits.decoded_each_time():
+        reporter.line("images are decoded in every epoch; --cache decodes them once, beforehand")
     if settings.patience is not None and splits.val is None:
         raise SettingsError("--patience needs validation images: leave out --val-fraction 0")
     return splits
@@ -82,9 +89,10 @@ def few_steps(images: int, settings: Settings) -> str | None:
     steps = settings.epochs * math.ceil(images_per_epoch(images, settings) / update_size(settings))
     if steps >= FEW_STEPS:
         return None
+    smaller = update_size(settings) > FEW_IMAGES
     return (
-        f"note: only {steps} steps in all; with few images choose a smaller --batch-size (16) or "
-        "more --epochs"
+        f"note: only {steps} steps in all; with few images choose "
+        f"{f'a smaller --batch-size ({FEW_IMAGES}) or ' * smaller}more --epochs"
     )
 
 

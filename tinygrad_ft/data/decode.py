@@ -66,6 +66,15 @@ _ONE_LARGE_AT_A_TIME = threading.Lock()
 DECODER_VERSION = 1
 
 
+def looks_like_image(data: bytes) -> bool:
+    """Whether bytes begin as an image file does, and no list of names."""
+    return (
+        data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
+        or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
+        or (data.startswith(b"BM") and data[6:10] == bytes(4))  # reserved
+    )
+
+
 def decode_image(data: bytes, name: str, mode: Mode = "RGB", size: int | None = None) -> np.ndarray:
     """Decode a file's bytes to (H,W,3) for mode "RGB" or (H,W,1) for "L", uint8.
 

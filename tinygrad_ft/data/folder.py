@@ -25,6 +25,8 @@ _CHUNK = 128  # files decoded by one task
 #: decoded images that take more bytes are not kept on disk unless asked for. A fixed number: by the
 #: disk's free space the same data would be read this way today and that way tomorrow
 CACHE_LIMIT = 16 << 30
+#: nor are more files than this decoded before the first one is used: it takes a minute for 100,000
+CACHE_FILES = 250_000
 
 
 class ImageFolder:
@@ -43,7 +45,8 @@ class ImageFolder:
     cache        True: decode all images now, once, into a memory-mapped array that later openings
                  of the unchanged source use at once. False: decode when asked, in every epoch
                  again; a million files open in seconds, without one of them being read. None: True
-                 if the decoded images take less than CACHE_LIMIT (16 GiB), else False
+                 up to CACHE_FILES images (250,000) that take CACHE_LIMIT (16 GiB) decoded, else
+                 False
     cache_dir    instead of TINYGRAD_FT_CACHE_DIR or the user's cache folder
     skip_bad     leave out files that cannot be decoded, and list them in `bad_files`; otherwise the
                  first one raises DataError. The others must be known beforehand, so this goes
@@ -83,8 +86,8 @@ class ImageFolder:
         self.bad_files: list[tuple[str, str]] = []
         listing = None
         if cache is not False:
-            limit = None if cache or skip_bad else CACHE_LIMIT
-            found, listing = self._cached(classes, cache_dir, skip_bad, limit, progress)
+            asked = bool(cache or skip_bad)
+            found, listing = self._cached(classes, cache_dir, skip_bad, asked, progress)
             if found is not None:
                 self._images, self.targets = found.images, found.targets
                 self.classes, self.names = found.classes, found.names
@@ -100,10 +103,10 @@ class ImageFolder:
         classes: Sequence[str] | None,
         cache_dir: str | os.PathLike[str] | None,
         skip_bad: bool,
-        limit: int | None,
+        asked: bool,
         progress: Progress | None,
     ) -> tuple[CachedImages | None, Listing | None]:
-        """The images out of the cache, made if need be; None for more than `limit` bytes."""
+        """The images out of the cache, made if need be; None, unless `asked`, for too many."""
         key = repr(
             (
                 str(self.root.resolve()),
@@ -125,10 +128,14 @@ class ImageFolder:
             if (found := cache.load()) is not None:
                 return found, listing
             listing = listing or list_images(self._source, self.split, classes)
-            if limit is not None and self._decoded_bytes(listing) > limit:
+            if not asked and self._too_many(listing):
                 return None, listing
             decoded = self._decode_all(listing, skip_bad, progress)
             return cache.build(len(listing.names), listing.classes, decoded), listing
+
+    def _too_many(self, listing: Listing) -> bool:
+        """Whether decoding all of them first would take too long, or too much room."""
+        return len(listing.names) > CACHE_FILES or self._decoded_bytes(listing) > CACHE_LIMIT
 
     def _decoded_bytes(self, listing: Listing) -> int:
         """What all images take; where they keep their own size, the first one speaks for all."""
@@ -225,6 +232,11 @@ class ImageFolder:
                     f"none of the {before} images of class {shown(name)} in {shown(self.root)} "
                     "can be decoded"
                 )
+
+    @property
+    def cached(self) -> bool:
+        """Whether all images have been decoded; False: each one is, whenever it is asked for."""
+        return self._images is not None
 
     @cached_property
     def fingerprint(self) -> str:

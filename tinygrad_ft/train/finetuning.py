@@ -7,7 +7,7 @@ import os
 from tinygrad_ft import nn
 from tinygrad_ft.io import MatchReport, WeightsError, load_weights, match_weights
 from tinygrad_ft.models.classifier import ImageClassifier
-from tinygrad_ft.train.model_file import misfit
+from tinygrad_ft.train.model_file import misfit, take_over
 from tinygrad_ft.train.recipe.freezing import frozen_stages
 
 
@@ -24,7 +24,7 @@ def load_pretrained(model: ImageClassifier, path: str | os.PathLike[str]) -> Mat
         raise WeightsError(
             f"{path} does not fit this model: {problem} (was it made for another architecture?)"
         )
-    model.load_state_dict(report.select(loaded), strict=False)
+    take_over(model, report, loaded)
     return report
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from tinygrad_ft.tensor import Tensor
 from tinygrad_ft.train.evaluation import Evaluation, arrays
 from tinygrad_ft.train.evaluation_batch import evaluation_batch
 from tinygrad_ft.train.preprocessing import Preprocessing
+from tinygrad_ft.train.recipe.non_finite import NonFiniteValue, all_finite, first_appearance
 
 
 def forward_to(model: ImageClassifier, stages: int, images: Tensor) -> Tensor:
@@ -59,6 +61,8 @@ class FrozenFeatures:
 
     features   (n, C), or (n, H, W, C) for maps: float32
 
+    Raises NonFiniteValue, naming the layer, for outputs that are not finite.
+
     Right only while nothing in those stages changes and the images are not augmented: then a pass
     through them in every epoch would compute the same numbers again.
     """
@@ -88,6 +92,12 @@ class FrozenFeatures:
         with inference_mode(), _evaluating(model):
             for images, labels in loader:
                 found = forward_to(model, stages, Tensor(images)).numpy()
+                if not all_finite(found):
+                    again = partial(forward_to, model, stages, Tensor(images))
+                    raise NonFiniteValue(
+                        "the output of frozen stages is infinite or NaN",
+                        first_appearance(model, again, images),
+                    )
                 if found.ndim == 4:
                     found = found.transpose(0, 2, 3, 1)  # as a DataLoader takes images
                 if not done:  # the one array that all go into, not a second copy at the end

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from tinygrad_ft.io import (
     MatchReport,
@@ -19,6 +22,7 @@ from tinygrad_ft.io import (
 from tinygrad_ft.models import create_model
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train.preprocessing import Preprocessing
+from tinygrad_ft.train.recipe.non_finite import all_finite
 from tinygrad_ft.version import __version__
 
 _KEY = "tinygrad_ft.model"
@@ -31,7 +35,8 @@ class ModelCard:
     architecture    arguments of `create_model`, with the name
     classes         the class names in the order of the scores
     preprocessing   what the images must go through
-    training        facts about how it came to be: the data's name, the weights it started from
+    training        facts about how it came to be: the data's name, the weights it started from; of
+                    a finished run the settings, the chosen epoch and its validation accuracy, too
     temperature     divides the scores so that probabilities fit the validation images best (see
                     `calibration`); used where it is asked for. None: not known
     """
@@ -129,8 +134,31 @@ def load_model(
         raise WeightsError(
             f"{source} does not fit {name} with {model.num_classes} classes: {problem}"
         )
-    model.load_state_dict(report.select(loaded), strict=False)
+    take_over(model, report, loaded)
     return model.eval(), card
+
+
+def take_over(
+    model: ImageClassifier, report: MatchReport, loaded: Mapping[str, np.ndarray]
+) -> None:
+    """Put the matched ones of the `loaded` weights into `model`. WeightsError, with the model
+    unchanged, if one is infinite or NaN: every score would be."""
+    for name, file_name in report.matched.items():
+        if not all_finite(loaded[file_name]):
+            raise WeightsError(
+                f"{report.source}: {name} holds infinite numbers or NaN: it is damaged, or of a "
+                "run that diverged"
+            )
+    model.load_state_dict(report.select(loaded), strict=False)
+
+
+def check_scores(scores: np.ndarray, source: str) -> None:
+    """WeightsError if a model of finite weights gave scores (n, k) that are not finite."""
+    if bad := int((~np.isfinite(scores).all(axis=1)).sum()):
+        raise WeightsError(
+            f"{source}: the scores of {bad:,} of {len(scores):,} images are infinite or NaN and "
+            "say nothing; its weights are out of proportion"
+        )
 
 
 def misfit(report: MatchReport, *, head: bool = True) -> str | None:

@@ -15,7 +15,7 @@ from tinygrad_ft.io import RunFolder, RunFolderError, atomic_write, fingerprint_
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train.assessment import assess
 from tinygrad_ft.train.calibration import fit_temperature
-from tinygrad_ft.train.checkpoints import check_identity
+from tinygrad_ft.train.checkpoints import Position, check_identity
 from tinygrad_ft.train.model_file import ModelCard, save_model
 from tinygrad_ft.train.progress import Reporter, duration
 from tinygrad_ft.train.recipe.memory import available_memory
@@ -110,7 +110,8 @@ def execute(
     if splits.val is not None:
         seen = trainer.evaluate(splits.val, "calibrating")
         temperature = fit_temperature(seen.scores, seen.labels)
-        save_model(run.best_path, best, replace(card, temperature=temperature))
+    facts_of_run = _facts(card, settings, splits, history, trainer.position)
+    save_model(run.best_path, best, replace(card, training=facts_of_run, temperature=temperature))
     # without test images what was just seen is what it is judged on
     evaluation = seen if seen and dataset is splits.val else trainer.evaluate(dataset, judged_on)
     found = assess(evaluation)
@@ -141,6 +142,7 @@ def execute(
                 ("model", _describe(best, card)),
                 *facts,
                 ("data", splits.describe()),
+                *_left_out(splits),
                 ("training time", _training_time(outcome)),
                 ("finished", time.strftime("%Y-%m-%d %H:%M")),
                 ("fingerprint of the weights", short(outcome.weights_fingerprint)),
@@ -161,6 +163,33 @@ def execute(
     )
     outcome.write(run.results_path)  # last: it says that the run is finished
     return outcome
+
+
+def _facts(
+    card: ModelCard,
+    settings: Settings,
+    splits: Splits,
+    history: list[dict[str, Any]],
+    position: Position,
+) -> dict[str, Any]:
+    """How the best model came to be, for its file: the same after a resume, so nothing of time."""
+    facts = {
+        **card.training,
+        "training_images": len(splits.train),
+        "training_images_fingerprint": splits.train.fingerprint,
+        "settings": settings.as_dict(),
+        "epochs_trained": len(history),
+        "best_epoch": position.best_epoch,
+    }
+    if splits.val is not None:
+        facts["validation_accuracy"] = position.best_accuracy
+    return facts
+
+
+def _left_out(splits: Splits) -> list[tuple[str, str]]:
+    """A line of the report, where there is something to say."""
+    bad = len(splits.bad_files())
+    return [("left out", f"{bad:,} that cannot be decoded")] if bad else []
 
 
 def _without_settings(identity: dict[str, Any]) -> dict[str, Any]:

@@ -36,10 +36,19 @@ class Splits:
         """(name, reason) of the images that were left out because they cannot be decoded."""
         found: dict[str, str] = {}
         for part in (self.train, self.val, self.test):
-            while isinstance(part, Subset):
-                part = part.dataset
-            found |= dict(getattr(part, "bad_files", ()))
+            found |= dict(getattr(_whole(part), "bad_files", ()))
         return list(found.items())
+
+    def decoded_each_time(self) -> bool:
+        """Whether training images are decoded whenever they are asked for."""
+        return not getattr(_whole(self.train), "cached", True)
+
+
+def _whole(part: Any) -> Any:
+    """The data set that `part` is, or is a part of."""
+    while isinstance(part, Subset):
+        part = part.dataset
+    return part
 
 
 def open_splits(path: str | os.PathLike[str], settings: Settings, **options: Any) -> Splits:

@@ -177,7 +177,13 @@ class Trainer:
     def _begin_epoch(self) -> None:
         started = time.monotonic()
         self.plan.apply(self.model, self.position.epoch)
-        self.inputs.prepare()
+        try:
+            self.inputs.prepare()
+        except NonFiniteValue as problem:
+            raise NonFiniteLoss(
+                f"{problem.what} before epoch {self.position.epoch + 1} ({problem.where}); no "
+                "setting of the training changes that"
+            ) from None
         self.step.first_stage = self.inputs.first_stage
         # computing features is part of the training: without them every epoch would take longer
         self.position.epoch_seconds += time.monotonic() - started

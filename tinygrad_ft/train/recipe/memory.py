@@ -7,10 +7,12 @@ their peaks traced; the difference is what an image costs.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import pairwise
@@ -190,7 +192,7 @@ def _peak(work: Callable[[], None]) -> int:
 def available_memory() -> int | None:
     """Bytes that a program can still take without swapping; None where that is not known.
 
-    Linux: what the kernel calls available, and not more than the control group's limit leaves.
+    Linux: what the kernel calls available, and not more than the control groups' limits leave.
     Windows: free physical memory. Elsewhere: all physical memory.
     """
     if sys.platform == "win32":
@@ -204,17 +206,44 @@ def available_memory() -> int | None:
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (AttributeError, ValueError, OSError):
             return None
-    limits = [free]
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    return max(0, int(min([free, *map(_left_in_group, _control_groups())])))
+
+
+def _control_groups() -> list[Path]:
+    """The folders of the control groups that limit this process: its own, and all around it."""
+    root = Path("/sys/fs/cgroup")
+    groups = {root, root / "memory"}
+    try:
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers in ("", "memory"):
+                inside = root / controllers / path.lstrip("/")
+                groups |= {inside, *(at for at in inside.parents if root in at.parents)}
+    except (OSError, ValueError):
+        pass
+    return sorted(groups)
+
+
+def _left_in_group(group: Path) -> float:
+    """Bytes that a control group's limit leaves; infinity for none.
+
+    Files in the page cache count as used there, but give way, as they do in what the kernel calls
+    available: without that a group that has read a large data set would look full.
+    """
+    for limit, used, prefix in (
+        ("memory.max", "memory.current", ""),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     ):
         try:
-            group = Path("/sys/fs/cgroup")
-            limits.append(int((group / limit).read_text()) - int((group / used).read_text()))
+            left = int((group / limit).read_text()) - int((group / used).read_text())
         except (OSError, ValueError):  # no such group, or "max": no limit
             continue
-    return max(0, min(limits))
+        with suppress(OSError, ValueError):
+            lines = (group / "memory.stat").read_text().splitlines()
+            numbers = {name: int(n) for name, n in (line.split() for line in lines)}
+            left += sum(numbers.get(f"{prefix}{kind}_file", 0) for kind in ("active", "inactive"))
+        return left
+    return math.inf
 
 
 def _windows_available() -> int | None:
