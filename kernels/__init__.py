@@ -48,6 +48,7 @@ from kernels.pool import (
 )
 from kernels.prepared import Prepared
 from kernels.rows import scatter_add_rows
+from kernels.winograd_backward import conv2d_backward, conv2d_backward_pays
 
 __all__ = [
     "Finish",
@@ -65,6 +66,8 @@ __all__ = [
     "batch_norm_statistics",
     "cache_info",
     "channel_affine",
+    "conv2d_backward",
+    "conv2d_backward_pays",
     "conv2d_forward",
     "conv2d_grad_input",
     "conv2d_grad_weight",

@@ -169,8 +169,8 @@ def test_weights_are_prepared_once_in_inference_mode_and_anew_when_they_change(m
     from kernels import winograd
 
     packed = []
-    real = winograd._transformed
-    monkeypatch.setattr(winograd, "_transformed", lambda *a: packed.append(1) or real(*a))
+    real = winograd.transformed
+    monkeypatch.setattr(winograd, "transformed", lambda *a: packed.append(1) or real(*a))
     conv, _ = layers()
     x = drawn(2, 8, 16, 16)
     with tg.inference_mode():
