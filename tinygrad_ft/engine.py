@@ -15,6 +15,7 @@ import numpy as np
 
 import kernels
 from tinygrad_ft import anomaly, observe
+from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Edge, Function
 from tinygrad_ft.grad_mode import GradMode, no_grad
 from tinygrad_ft.ops._operands import add_arrays
@@ -128,7 +129,7 @@ def grad(
                 f"grad: the outputs do not depend on input {i}, of shape {target.shape}; pass "
                 "allow_unused=True to get None for it"
             )
-        results.append(found)
+        results.append(found.plain() if isinstance(found, Deferred) else found)
     return tuple(results)
 
 
@@ -232,8 +233,9 @@ def _walk(
             if not create_graph and observe.current is None:
                 if node.adds_gradient:
                     node.gradient_so_far = _so_far(node.edges[0], pending)
-                # a hook may have kept what it was shown
-                node.owns_gradient = node.watched is None and _owned(slots)
+                # a hook may have kept what it was shown, and `grad` may give it to the user
+                seen = node.watched is not None or (wanted is not None and node in wanted.outputs)
+                node.owns_gradient = not seen and _owned(slots)
             results = _run(node, grads, wanted)
             if observe.current is not None:
                 observe.current.ran_backward(node, grads, results)

@@ -153,6 +153,36 @@ def test_the_gradient_of_the_batch_norms_input_alone():
     np.testing.assert_array_equal(grad.numpy(), wanted)
 
 
+def test_gradients_of_results_on_the_way_are_not_written_to():
+    found = {}
+    for fusion in (True, False):
+        tg.set_fusion(fusion)
+        net, x = build()
+        middle = F.relu(net.norms[1](net.convs[1](x)) + x)
+        out = F.relu(net.norms[3](net.convs[3](net.convs[2](middle))) + middle)
+        seen = [x, middle, out]
+        found[fusion] = [g.numpy() for g in autograd.grad((out**2).sum(), seen)]
+    assert_same(found[True], found[False])
+
+
+def test_a_gradient_that_a_hook_keeps_is_that_of_its_time(joined):
+    kept = []
+    net, x = build()
+    y = net.convs[0](x)
+    y.register_hook(lambda g: kept.append(g))
+    F.relu(net.norms[0](y)).sum().backward()
+    with tg.no_grad():
+        net.norms[0].weight.mul_(3)
+        net.norms[0].bias.add_(1)
+    found = kept[0].numpy()
+    tg.set_fusion(False)
+    other, z = build()
+    y = other.convs[0](z)
+    y.retain_grad()
+    F.relu(other.norms[0](y)).sum().backward()
+    np.testing.assert_array_equal(found, y.grad.numpy())
+
+
 def test_frozen_parts_take_the_ordinary_way(joined):
     for frozen in ("weight", "input"):
         net, x = build()

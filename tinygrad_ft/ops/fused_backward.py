@@ -8,6 +8,7 @@ is switched off with it; the bits are the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,15 @@ Grads = tuple[Tensor | None, ...]
 
 
 class DeferredNormGradient(Deferred):
-    """grad_x of a batch norm. It reads the gradient that came in and the batch norm's input."""
+    """grad_x of a batch norm.
+
+    reads   the gradient that came in, the batch norm's input, its weight and its bias
+    """
 
     __slots__ = ("normed",)
 
-    def __init__(self, normed: NormGradient, grad: Tensor, x: Tensor) -> None:
-        super().__init__(normed.shape, x.dtype, (grad, x))
+    def __init__(self, normed: NormGradient, reads: Sequence[Tensor]) -> None:
+        super().__init__(normed.shape, np.dtype(np.float32), reads)
         self._requires_grad = False
         self.normed: NormGradient | None = normed
 
@@ -39,12 +43,15 @@ class DeferredNormGradient(Deferred):
         self.normed = None
 
 
-def norm_gradients(grad_out: Tensor, x: Tensor, **arguments: Any) -> tuple[Tensor, ...]:
-    """Those of `kernels.batch_norm_backward`, the first one deferred; arguments of
+def norm_gradients(
+    grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor, **arguments: Any
+) -> tuple[Tensor, ...]:
+    """Those of `kernels.batch_norm_backward`, the first one deferred; further arguments of
     `batch_norm_backward_later`."""
-    normed, *arrays = batch_norm_backward_later(grad_out._data, x._data, **arguments)
+    normed, *arrays = batch_norm_backward_later(grad_out._data, x._data, weight._data, **arguments)
     grad_weight, grad_bias, *residual = (Tensor._wrap(array) for array in arrays)
-    grad_x = DeferredNormGradient(normed, residual[0] if residual else grad_out, x)
+    incoming = residual[0] if residual else grad_out
+    grad_x = DeferredNormGradient(normed, (incoming, x, weight, bias))
     return grad_x, grad_weight, grad_bias, *residual
 
 

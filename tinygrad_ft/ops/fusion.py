@@ -85,17 +85,17 @@ class BatchNormReLU(Function):
         mean, var, cut_off = (self.statistics(name) for name in Statistics._fields)
         passes = self.constant("passes") if self.has_residual else None
         arguments: dict[str, Any] = {
-            **{"weight": weight, "mean": mean, "var": var, "eps": self.eps},
+            **{"mean": mean, "var": var, "eps": self.eps},
             **{"relu": (bias, cut_off), "passes": passes},
         }
         if _enabled and can_wait(grad_out._data, x, weight, mean, var):
-            if self.owns_gradient and self.has_residual:
+            in_place = self.owns_gradient
+            if in_place and self.has_residual:
                 grad_out._version.change()  # its memory becomes the residual's gradient
-            grads = norm_gradients(
-                grad_out, self.input(0), in_place=self.owns_gradient, **arguments
-            )
+            inputs = (self.input(i) for i in range(3))
+            grads = norm_gradients(grad_out, *inputs, in_place=in_place, **arguments)
         else:
-            arrays = kernels.batch_norm_backward(grad_out._data, x, **arguments)
+            arrays = kernels.batch_norm_backward(grad_out._data, x, weight, **arguments)
             grads = tuple([Tensor._wrap(array) for array in arrays])
         return grads if self.has_residual else (*grads, None)
 
