@@ -27,9 +27,11 @@ from kernels.simd import (
     keep_where,
     load,
     load_first,
+    maximum,
     splat,
     store,
     store_first,
+    store_signs,
     sub,
     uint8_at,
 )
@@ -276,6 +278,35 @@ def prepare(of, eps, vectors, channels, wide, gradient):
                 to[4 * width + k * channels + c] = offset[c]
 
 
+@njit(nogil=True)
+def _normalize_row(x, vectors, step, length, out, residual, passes, relu):
+    """`normalize` for some positions; `step`: bytes from the row of centres to that of scales."""
+    zero = splat(types.float32(0))
+    whole = length - length % LANES
+    for at in range(0, 4 * whole, 4 * LANES):
+        of = vectors + at
+        value = fma(sub(load(x + at), load(of)), load(of + step), load(of + 2 * step))
+        if residual != 0:
+            value = add(value, load(residual + at))
+        if passes != 0:
+            store_signs(passes + at // 4, value)
+        if relu != 0:
+            value = maximum(zero, value)
+        store(out + at, value)
+    values, results, added = float32_at(x), float32_at(out), float32_at(residual)
+    centre, scale = float32_at(vectors), float32_at(vectors + step)
+    shift = float32_at(vectors + 2 * step)
+    for j in range(whole, length):
+        one = (values[j] - centre[j]) * scale[j] + shift[j]
+        if residual != 0:
+            one += added[j]
+        if passes != 0:
+            uint8_at(passes)[j] = not (one < types.float32(0))
+        if relu != 0 and one < types.float32(0):
+            one = types.float32(0)
+        results[j] = one
+
+
 @kernel()
 def normalize(ints, floats, task, tasks):
     """out = (x - centre) * scale + shift, then + residual and relu where wanted.
@@ -287,31 +318,17 @@ def normalize(ints, floats, task, tasks):
     if channels != 0:
         vectors += task * width * 12
         prepare(of, floats[0], vectors, channels, width // channels, 0)
-    centre = float32_at(vectors)
-    scale, shift = float32_at(vectors + width * 4), float32_at(vectors + width * 8)
-    zero = np.float32(0)
     end = share(rows, task + 1, tasks)
     if rest > 0 and task == tasks - 1:
         end += 1
     for row in range(share(rows, task, tasks), end):
         at = row * width * 4
+        residual = ints[3] + at if ints[3] != 0 else 0
+        passes = ints[4] + row * width if ints[4] != 0 else 0
         length = width if row < rows else rest
-        x, out = float32_at(ints[0] + at), float32_at(ints[2] + at)
-        # one loop an output: LLVM vectorises these, and a row stays in the first-level cache
-        if ints[3] != 0:
-            residual = float32_at(ints[3] + at)
-            for j in range(length):
-                out[j] = (x[j] - centre[j]) * scale[j] + shift[j] + residual[j]
-        else:
-            for j in range(length):
-                out[j] = (x[j] - centre[j]) * scale[j] + shift[j]
-        if ints[4] != 0:
-            passes = uint8_at(ints[4] + row * width)
-            for j in range(length):
-                passes[j] = not (out[j] < zero)
-        if relu != 0:
-            for j in range(length):
-                out[j] = zero if out[j] < zero else out[j]
+        _normalize_row(
+            ints[0] + at, vectors, 4 * width, length, ints[2] + at, residual, passes, relu
+        )
 
 
 @njit(nogil=True)
@@ -381,6 +398,27 @@ def gradient_sums(ints, floats, task, tasks):
         _merge_gradient_sums(ints, floats[0], tasks)
 
 
+@njit(nogil=True)
+def _gradient_row(grad, x, vectors, step, length, out, relu):
+    """`gradient` for some positions; `step`: bytes from one row of vectors to the next."""
+    whole = length - length % LANES
+    for at in range(0, 4 * whole, 4 * LANES):
+        of = vectors + at
+        d, g, scale = sub(load(x + at), load(of)), load(grad + at), load(of + step)
+        if relu == 1:
+            g = keep_unless_negative(fma(d, scale, load(of + 2 * step)), g)
+        store(out + at, fma(d, load(of + 3 * step), fma(g, scale, load(of + 4 * step))))
+    values, grads, results = float32_at(x), float32_at(grad), float32_at(out)
+    centre, scales = float32_at(vectors), float32_at(vectors + step)
+    shift, slope = float32_at(vectors + 2 * step), float32_at(vectors + 3 * step)
+    offset = float32_at(vectors + 4 * step)
+    for j in range(whole, length):
+        deviation, value = values[j] - centre[j], grads[j]
+        if relu == 1 and deviation * scales[j] + shift[j] < types.float32(0):
+            value = types.float32(0)
+        results[j] = value * scales[j] + offset[j] + deviation * slope[j]
+
+
 @kernel()
 def gradient(ints, floats, task, tasks):
     """grad_x = grad * scale + offset + (x - centre) * slope
@@ -389,26 +427,13 @@ def gradient(ints, floats, task, tasks):
     width, rows, rest, relu = ints[4], ints[5], ints[6], ints[7]
     vectors, channels = ints[2] + task * width * 20, ints[8]
     prepare(int64_at(ints[9]), floats[0], vectors, channels, width // channels, 1)
-    centre, scale = float32_at(vectors), float32_at(vectors + width * 4)
-    shift, slope = float32_at(vectors + width * 8), float32_at(vectors + width * 12)
-    offset = float32_at(vectors + width * 16)
-    zero = np.float32(0)
     end = share(rows, task + 1, tasks)
     if rest > 0 and task == tasks - 1:
         end += 1
     for row in range(share(rows, task, tasks), end):
         at = row * width * 4
         length = width if row < rows else rest
-        grad, x, out = float32_at(ints[0] + at), float32_at(ints[1] + at), float32_at(ints[3] + at)
-        if relu == 1:
-            for j in range(length):
-                value = (x[j] - centre[j]) * scale[j] + shift[j]
-                out[j] = zero if value < zero else grad[j]
-            for j in range(length):
-                out[j] = out[j] * scale[j] + offset[j] + (x[j] - centre[j]) * slope[j]
-        else:
-            for j in range(length):
-                out[j] = grad[j] * scale[j] + offset[j] + (x[j] - centre[j]) * slope[j]
+        _gradient_row(ints[0] + at, ints[1] + at, vectors, 4 * width, length, ints[3] + at, relu)
 
 
 @njit(nogil=True)

@@ -255,6 +255,18 @@ def keep_where(builder, address, x):
     return builder.select(chosen, x, ir.Constant(VECTOR, [0.0] * LANES))
 
 
+@_intrinsic(types.void, types.int64, vector)
+def store_signs(builder, address, x):
+    """LANES bytes at an address: 0 where x is below 0, else (NaN as well) 1."""
+    zero = ir.Constant(VECTOR, [0.0] * LANES)
+    kept = builder.fcmp_unordered(">=", x, zero)
+    bytes_type = ir.VectorType(BYTE, LANES)
+    instruction = builder.store(
+        builder.zext(kept, bytes_type), pointer(builder, address, bytes_type)
+    )
+    instruction.align = 1
+
+
 @_intrinsic(types.float32, vector)
 def add_lanes(builder, x):
     """The sum over the lanes, pairwise: lane i + lane i + n/2, and again, down to one."""
