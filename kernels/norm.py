@@ -32,10 +32,13 @@ Relu lets its input pass where it is not negative (also NaN), with derivative 1 
 mask is worked out again in the backward pass, from x and by the same instructions; with a residual,
 which is not kept, it is kept itself, one byte a value.
 
-Each thread has its own partial sums, which are merged in the order of the threads: same number of
-threads, same bits. `python -m benchmarks layers` compares. Share of PyTorch's channels-last time:
-at (128, 16, 32, 32), which fits the cache, on two threads, forward 0.5 and backward 0.75; at (32,
-64, 56, 56), limited by memory, on one thread, both 1.1.
+Each thread has its own partial sums; whoever is done last merges them, in the order of the threads:
+same number of threads, same bits. The passes are written in explicit vectors: left to LLVM's own
+vectorisation, relu and the mask made normalising take twice as long.
+
+The gradient of the input may wait (`NormGradient`) for the convolution before it.
+
+`python -m benchmarks layers` compares with PyTorch.
 """
 
 import math
