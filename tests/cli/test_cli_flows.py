@@ -367,7 +367,8 @@ def test_predict_sources(tool, pretrained, photos, monkeypatch):
     assert names(photos / "test" / "ant" / "*.png") == everything
     assert len(names(photos / "**" / "*.png")) == 54
     assert len(names(photos)) == 54
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(everything[:2]) + "\r\n\n"))
+    piped = io.BytesIO(("\n".join(everything[:2]) + "\r\n\n").encode())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(piped))
     assert names("-") == everything[:2]
     assert names(files[3], files[0]) == [str(files[3]), str(files[0])]
 
