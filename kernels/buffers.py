@@ -170,6 +170,12 @@ def aligned(nbytes: int) -> NDArray[np.uint8]:
     return memory[start : start + nbytes]
 
 
+def spread(nbytes: int) -> int:
+    """At least so many bytes, as an odd number of cache lines: matrices, panels or tasks' buffers
+    that far apart begin in different sets of the cache."""
+    return 64 * (-(-nbytes // 64) | 1)
+
+
 def set_pool_limit(nbytes: int) -> None:
     """How many bytes of unused memory the pool may keep."""
     if nbytes < 0:

@@ -125,12 +125,6 @@ def _by_panels(pixels: int, outer: int, n_positions: int, weight_bytes: int) -> 
     return weight_bytes > SHARED_WEIGHTS and pixels < outer * n_positions
 
 
-def _odd_lines(nbytes: int) -> int:
-    """At least so many bytes, as an odd number of cache lines: panels that far apart begin in
-    different sets of the cache."""
-    return 64 * (-(-nbytes // 64) | 1)
-
-
 def run_panels(grad_out: Array, x: Array, result: Array, rows: Axis, columns: Axis) -> None:
     """result (O, I, kH, kW), C-contiguous, from grad_out (N,O,OH,OW) and x (N,I,H,W)."""
     images, channels, height, width = x.shape
@@ -147,10 +141,10 @@ def run_panels(grad_out: Array, x: Array, result: Array, rows: Axis, columns: Ax
     n_partials = 1 if by_panels else tasks
     partial = buffers.aligned(n_partials * partial_bytes)
     stage_image = plan.rows * plan.columns * 64
-    stage_panel = _odd_lines(plan.images * stage_image)
-    gradient_panel = _odd_lines(plan.images * plan.band_rows * columns.count * 64)
+    stage_panel = buffers.spread(plan.images * stage_image)
+    gradient_panel = buffers.spread(plan.images * plan.band_rows * columns.count * 64)
     own_panels = -(-panels // tasks) if by_panels else panels
-    task_bytes = _odd_lines(x_panels * stage_panel + own_panels * gradient_panel)
+    task_bytes = buffers.spread(x_panels * stage_panel + own_panels * gradient_panel)
     source, gradient = Layout.of(x), Layout.of(grad_out)
     launch(
         panels_weight_gradient,

@@ -6,6 +6,9 @@ into panels, and NCHW becomes NHWC. A source whose rows (not lanes) are contiguo
 vector registers, LANES x LANES at a time; only sources contiguous in neither direction, and
 those of a few lanes, are read float by float.
 
+`stage_rows` copies rows of one image into a buffer with zeros around it, so that the convolution
+loops need not know of padding, borders, odd strides or negative ones.
+
 Masked stores are slow where the processor builds them from many steps (AVX2: 12 cycles each on Zen
 3), so whole vectors go through plain stores, and what is left over of a transposed block is done
 with a whole block that overlaps the one before it. With masks throughout, packing the weights of

@@ -49,7 +49,7 @@ from kernels.winograd_loops import (
     fused_forward,
     fused_weight_gradient,
 )
-from kernels.winograd_plan import image_table, panels, spread, tile_plan, unit_ints
+from kernels.winograd_plan import image_table, panels, tile_plan, unit_ints
 from kernels.winograd_weight_loops import (
     KERNEL,
     TOGETHER,
@@ -194,7 +194,7 @@ def transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Ar
     weight = one_step_positions(weight)
     o_step, i_step, _, position_step = weight.strides
     lane_step, k_step = (i_step, o_step) if turned else (o_step, i_step)
-    u_step = spread(panels(outer) * inner * 64)
+    u_step = buffers.spread(panels(outer) * inner * 64)
     u = buffers.aligned(36 * u_step)
     tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
     scratch = buffers.aligned(tasks * TOGETHER * KERNEL)
@@ -217,12 +217,14 @@ def _convolve_fused(
     size = (result.shape[2], result.shape[3])
     wanted = wanted_tiles(inner, outer)
     plan = tile_plan(source.shape[0], inner, outer, size, padding, wanted, tasks)
-    v_step = spread(plan.unit_tiles * panels(inner) * 64)
+    v_step = buffers.spread(plan.unit_tiles * panels(inner) * 64)
     m_panel = plan.unit_tiles * 64
-    m_step = spread(m_panel * panels(outer))
+    m_step = buffers.spread(m_panel * panels(outer))
     stage_bytes = plan.images * plan.stage_image
     # Behind V and M: a tile that is cut off (1 KiB), and the two tables of tiles.
-    task_bytes = spread(stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles)
+    task_bytes = buffers.spread(
+        stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles
+    )
     table = image_table(result, finish, accumulate)
     work = buffers.aligned(tasks * task_bytes)
     launch(
@@ -251,13 +253,13 @@ def _convolve_by_step(
     plan = tile_plan(source.shape[0], inner, outer, size, padding, 16, tasks)
     tiles = source.shape[0] * plan.tiles_in_image
     v_row = panels(inner) * 64
-    v_step = spread(tiles * v_row)
+    v_step = buffers.spread(tiles * v_row)
     m_panel = tiles * 64
-    m_step = spread(m_panel * panels(outer))
+    m_step = buffers.spread(m_panel * panels(outer))
     v = buffers.aligned(36 * v_step)
     m = buffers.aligned(36 * m_step)
     units = unit_ints(source, plan)
-    stage_bytes = spread(plan.images * plan.stage_image)
+    stage_bytes = buffers.spread(plan.images * plan.stage_image)
     stage = buffers.aligned(tasks * stage_bytes)
     busy = min(tasks, plan.count)
     place = (v, v_step, v_row, 64, stage, stage_bytes, panels(inner), 0)
@@ -282,7 +284,7 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
     if winograd_few.pays(x.shape[0], size, inner, outer):
         winograd_few.grad_weight(grad_out, x, result, padding)
         return
-    du_step = spread(panels(outer) * inner * 64)
+    du_step = buffers.spread(panels(outer) * inner * 64)
     if inner * outer < WEIGHTS_BY_STEP_FROM**2:
         du, n_partials = _weight_gradient_fused(grad_out, x, du_step, padding)
     else:
@@ -313,11 +315,11 @@ def _weight_gradient_fused(
     tasks = min(get_num_threads(), plan.count)
     du = buffers.aligned(tasks * 36 * du_step)
     panel_step = plan.unit_tiles * 64
-    v_step = spread(panel_step * panels(inner))
-    d_step = spread(panel_step * panels(outer))
+    v_step = buffers.spread(panel_step * panels(inner))
+    d_step = buffers.spread(panel_step * panels(outer))
     stage_bytes = plan.images * plan.stage_image
     patch_bytes = plan.images * plan.patch_image
-    task_bytes = spread(stage_bytes + patch_bytes + 36 * (v_step + d_step) + 64)
+    task_bytes = buffers.spread(stage_bytes + patch_bytes + 36 * (v_step + d_step) + 64)
     table = image_table(grad_out)
     work = buffers.aligned(tasks * task_bytes)
     launch(
@@ -346,12 +348,12 @@ def _weight_gradient_by_step(
     plan = tile_plan(x.shape[0], inner, outer, size, padding, 16, tasks)
     tiles = x.shape[0] * plan.tiles_in_image
     panel_step = tiles * 64
-    v_step = spread(panel_step * panels(inner))
-    d_step = spread(panel_step * panels(outer))
+    v_step = buffers.spread(panel_step * panels(inner))
+    d_step = buffers.spread(panel_step * panels(outer))
     v = buffers.aligned(36 * v_step)
     d = buffers.aligned(36 * d_step)
     units = unit_ints(x, plan)
-    stage_bytes = spread(plan.images * max(plan.stage_image, plan.patch_image))
+    stage_bytes = buffers.spread(plan.images * max(plan.stage_image, plan.patch_image))
     stage = buffers.aligned(tasks * stage_bytes)
     busy = min(tasks, plan.count)
     place = (v, v_step, 64, panel_step, stage, stage_bytes, panels(inner), 0)

@@ -23,7 +23,7 @@ from kernels.finish import FinishTable
 from kernels.norm import NormGradient
 from kernels.parallel import get_num_threads, launch
 from kernels.winograd_backward_loops import fused_backward
-from kernels.winograd_plan import image_table, panels, spread, tile_plan, unit_ints
+from kernels.winograd_plan import image_table, panels, tile_plan, unit_ints
 
 Array = NDArray[Any]
 PANEL = 16
@@ -68,14 +68,17 @@ def conv2d_backward(
     tasks = min(tasks, plan.count)
     # V and M of the input gradient, then V and D of the weight gradient in the same place
     panel_step = plan.unit_tiles * 64
-    v_step, xv_step = spread(panel_step * panels(outer)), spread(panel_step * panels(inner))
+    v_step, xv_step = (
+        buffers.spread(panel_step * panels(outer)),
+        buffers.spread(panel_step * panels(inner)),
+    )
     area = 36 * (v_step + xv_step)
     x_pixel = 4 * PANEL * panels(inner)
     stage_bytes = plan.images * plan.stage_image
     x_stage_bytes = plan.images * plan.stage_rows * plan.stage_columns * x_pixel
-    tables = 64 + spread(16 * plan.unit_tiles) + 20 * outer
-    task_bytes = spread(stage_bytes + x_stage_bytes + area + 1024 + tables)
-    du_step = spread(panels(outer) * inner * 64)
+    tables = 64 + buffers.spread(16 * plan.unit_tiles) + 20 * outer
+    task_bytes = buffers.spread(stage_bytes + x_stage_bytes + area + 1024 + tables)
+    du_step = buffers.spread(panels(outer) * inner * 64)
     du = buffers.aligned(tasks * 36 * du_step)
     nothing_more = FinishTable(None, inner)
     table, x_table = image_table(grad_x, nothing_more, accumulate), image_table(x)

@@ -34,7 +34,7 @@ from kernels.conv_direct import one_step_positions
 from kernels.parallel import get_num_threads, launch
 from kernels.winograd_few_loops import CHUNK, DU_STEP, U_STEP, few_forward, few_weight_gradient
 from kernels.winograd_loops import all_gradients, all_inputs
-from kernels.winograd_plan import image_table, panels, spread, tile_plan, unit_ints
+from kernels.winograd_plan import image_table, panels, tile_plan, unit_ints
 from kernels.winograd_weight_loops import KERNEL, TOGETHER
 
 Array = NDArray[Any]
@@ -85,9 +85,9 @@ def convolve(
     plan = tile_plan(images, inner, outer, size, padding, 16, tasks)
     tiles = images * plan.tiles_in_image
     v_chunk = tiles * CHUNK * 4
-    v_step = spread(-(-inner // CHUNK) * v_chunk)
+    v_step = buffers.spread(-(-inner // CHUNK) * v_chunk)
     v = buffers.aligned(36 * v_step)
-    stage_bytes = spread(plan.images * plan.stage_image)
+    stage_bytes = buffers.spread(plan.images * plan.stage_image)
     stage = buffers.aligned(tasks * stage_bytes)
     launch(
         all_inputs,
@@ -102,8 +102,8 @@ def convolve(
     lane_step, k_step = (i_step, o_step) if turned else (o_step, i_step)
     rows = np.arange(tiles, dtype=np.int64)
     n_step, _, row_step, pixel_step = result.strides
-    m_step = spread(tiles * 64)
-    work_bytes = spread(36 * (U_STEP + m_step) + TOGETHER * KERNEL)
+    m_step = buffers.spread(tiles * 64)
+    work_bytes = buffers.spread(36 * (U_STEP + m_step) + TOGETHER * KERNEL)
     launch(
         few_forward,
         (
@@ -126,16 +126,19 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
     plan = tile_plan(images, inner, outer, size, padding, 16, tasks)
     tiles = images * plan.tiles_in_image
     panel_step = tiles * 64
-    v_step, d_step = spread(panel_step * panels(inner)), spread(panel_step * panels(outer))
+    v_step, d_step = (
+        buffers.spread(panel_step * panels(inner)),
+        buffers.spread(panel_step * panels(outer)),
+    )
     v, d = buffers.aligned(36 * v_step), buffers.aligned(36 * d_step)
-    stage_bytes = spread(plan.images * max(plan.stage_image, plan.patch_image))
+    stage_bytes = buffers.spread(plan.images * max(plan.stage_image, plan.patch_image))
     stage = buffers.aligned(tasks * stage_bytes)
     units, busy = unit_ints(x, plan), min(tasks, plan.count)
     place = (v, v_step, 64, panel_step, stage, stage_bytes, panels(inner), 0)
     launch(all_inputs, [*units, *place], tasks=busy)
     table = image_table(grad_out)
     launch(all_gradients, [*units, table, d, d_step, panel_step, stage, stage_bytes], tasks=busy)
-    work_bytes = spread(36 * DU_STEP + PANEL * KERNEL)
+    work_bytes = buffers.spread(36 * DU_STEP + PANEL * KERNEL)
     launch(
         few_weight_gradient,
         (

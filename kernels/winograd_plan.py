@@ -154,9 +154,3 @@ def image_table(image: Array, finish: FinishTable | None = None, accumulate: boo
 
 def panels(channels: int) -> int:
     return -(-channels // PANEL)
-
-
-def spread(nbytes: int) -> int:
-    """At least so many bytes, as an odd number of cache lines: the distance between the 36 matrices
-    (and between the tasks' buffers), which then begin in different sets of the cache."""
-    return 64 * (-(-nbytes // 64) | 1)

@@ -19,8 +19,6 @@ from kernels.winograd_backward import conv2d_backward, conv2d_backward_pays
 from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.tensor import Tensor
 
-Grads = tuple[Tensor | None, ...]
-
 
 class DeferredNormGradient(Deferred):
     """grad_x of a batch norm.
