@@ -21,7 +21,7 @@ few tiles  many channels and few tiles: winograd_few.py.
 
 Rounding: the transforms multiply by up to 8 and cancel, so errors are two to six times those of the
 direct path: 1e-6 to 1e-5 of the result's root mean square on ResNet layers (README.md has the
-table, tests/kernels/test_winograd.py derives and tests a bound). Values beyond 1e36 may overflow in
+table, tests/kernel/test_winograd.py derives and tests a bound). Values beyond 1e36 may overflow in
 the transforms.
 
 A NaN or infinity inside a tile makes all 16 results of the tile NaN (infinity minus infinity in the

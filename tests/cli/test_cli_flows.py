@@ -255,7 +255,7 @@ def test_a_recipe_with_everything(tool, task, pretrained, tmp_path):
         "--epochs": "6", "--batch-size": "4", "--accumulate": "2", "--layer-decay": "0.7",
         "--mixup": "0.2", "--cutmix": "1", "--ema": "0.9", "--patience": "9", "--clip-grad": "1",
         "--freeze": "backbone", "--unfreeze-every": "2", "--class-weights": "balanced",
-        "--label-smoothing": "0.1", "--feature-cache-mb": "7",
+        "--label-smoothing": "0.1", "--feature-cache-mb": "7", "--tta": "flip",
     }  # fmt: skip
     flat = [word for pair in words.items() for word in pair]
     start = ["finetune", task, "--weights", pretrained / "best.safetensors", "--out", out]

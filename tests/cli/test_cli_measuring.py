@@ -91,6 +91,32 @@ def test_the_temperature_of_a_run(tool, odd, tmp_path):
     np.testing.assert_allclose(probabilities("--temperature", str(kept)), fitted, rtol=1e-5)
 
 
+def test_mirror_images_are_looked_at_where_the_run_did(tool, odd, tmp_path):
+    """`--tta flip` of a run goes with its file; evaluate and predict can be told otherwise."""
+    data, model = odd
+    run = tmp_path / "run"
+    common = ("--epochs", "1", "--lr", "0.01", "--batch-size", "4", "--quiet", "--out", run)
+    assert tool("finetune", data, "--weights", model, "--tta", "flip", *common).code == 0
+    best = run / "best.safetensors"
+    assert read_card(best).tta == "flip"
+    results = json.loads((run / "results.json").read_text())
+    numbers = {}
+    for words in ((), ("--tta", "flip"), ("--tta", "none")):
+        assert tool("evaluate", best, data, *words, "--json", tmp_path / "e.json").code == 0
+        numbers[words] = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))
+    assert numbers[()] == numbers["--tta", "flip"]
+    assert numbers[()]["loss"] == pytest.approx(results["loss"], rel=1e-6)
+    assert numbers["--tta", "none"]["loss"] != numbers[()]["loss"]
+    assert numbers["--tta", "none"]["tta"] == "none"
+
+    file = sorted((data / "test").rglob("*.png"))[0]
+    said = {
+        words: tool("predict", best, file, "--format", "json", "--top", "7", *words).out
+        for words in numbers
+    }
+    assert said[()] == said["--tta", "flip"] != said["--tta", "none"]
+
+
 def test_validation_images_offer_a_temperature(tool, pretrained, photos, tmp_path):
     """For weights that do not bring one along."""
     bare = tmp_path / "bare.npz"

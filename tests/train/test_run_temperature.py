@@ -57,9 +57,9 @@ def test_every_set_is_looked_at_once_at_the_end(tmp_path, monkeypatch, there_is_
     seen = []
     plain = module.Trainer.evaluate
 
-    def watched(self, dataset, name):
+    def watched(self, dataset, name, *options):
         seen.append((dataset, name))
-        return plain(self, dataset, name)
+        return plain(self, dataset, name, *options)
 
     monkeypatch.setattr(module.Trainer, "evaluate", watched)
     run(tmp_path, Splits(train, val, test if there_is_a_test else None))

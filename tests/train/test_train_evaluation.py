@@ -128,6 +128,20 @@ def test_scores_do_not_depend_on_the_batches(batch_size, training):
     np.testing.assert_allclose(found.scores, model(Tensor(images)).numpy(), rtol=1e-3, atol=1e-4)
 
 
+def test_an_image_and_its_mirror_image():
+    data = colours()
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, data.images.shape, dtype=np.uint8)
+    mirrored = ArrayDataset(images[:, :, ::-1].copy(), data.targets, CLASSES)
+    data = ArrayDataset(images, data.targets, CLASSES)
+    model, preprocessing = make_model(), make_card(data).preprocessing
+    both = predict_scores(model, data, preprocessing, tta="flip", batch_size=5).scores
+    ways = [predict_scores(model, d, preprocessing).scores for d in (data, mirrored)]
+    assert both.dtype == np.float32
+    assert np.abs(ways[0] - ways[1]).max() > 0.01
+    np.testing.assert_allclose(both, (ways[0] + ways[1]) / 2, rtol=1e-4, atol=1e-5)
+
+
 def test_the_mode_is_put_back_after_an_error():
     data = ArrayDataset(colours().images[..., :1], colours().targets, CLASSES)
     model = make_model().train()

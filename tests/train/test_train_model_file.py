@@ -203,6 +203,8 @@ def test_damaged_descriptions(tmp_path):
     for preprocessing in ({"size": 8}, {"size": 0, "mean": [0.5], "std": [0.5]},
                           {"size": 8, "mean": [0.5], "std": [0.0]}):  # fmt: skip
         refused(json.dumps({**good, "preprocessing": preprocessing}))
+    for tta in ("x", None, 3, []):
+        refused(json.dumps({**good, "tta": tta}))
     save_checkpoint(path, tensors, {KEY: json.dumps(good)})
     load_model(path)
 

@@ -42,6 +42,7 @@ NAN, INF = float("nan"), float("inf")
         ({"val_fraction": 1.0}, "--val-fraction must be in"),
         ({"seed": -1}, "--seed must be in"),
         ({"optimizer": "lion"}, "--optimizer must be one of sgd, adamw, not 'lion'"),
+        ({"tta": "crop"}, "--tta must be one of none, flip, not 'crop'"),
         ({"schedule": "linear"}, "--schedule must be one of cosine, onecycle, step, constant"),
         ({"augment": "mixup"}, "--augment must be one of none, flip"),
         ({"accumulate": 0}, "--accumulate must be at least 1"),

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tinygrad_ft.cli.bare_weights import describe_weights
-from tinygrad_ft.cli.options import threads_option, weights_options
+from tinygrad_ft.cli.options import threads_option, tta_option, weights_options
 from tinygrad_ft.cli.temperature import chosen_temperature, temperature_option
 from tinygrad_ft.cli.training import command_line, left_out
 from tinygrad_ft.data import DataError, Dataset, dataset_splits, open_dataset
@@ -26,6 +26,7 @@ from tinygrad_ft.train.calibration import BINS, fit_temperature
 from tinygrad_ft.train.model_file import check_scores
 from tinygrad_ft.train.progress import Reporter
 from tinygrad_ft.train.report import Report, write_report
+from tinygrad_ft.train.settings import TestTimeAugmentation
 
 
 @click.command("evaluate")
@@ -41,6 +42,7 @@ from tinygrad_ft.train.report import Report, write_report
 @click.option("--by-class", is_flag=True, help="Print precision, recall and F1 of every class.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
 @temperature_option
+@tta_option
 @weights_options
 @threads_option
 def command(
@@ -52,6 +54,7 @@ def command(
     by_class: bool,
     skip_bad: bool,
     temperature: float | str,
+    tta: TestTimeAugmentation | None,
     **options: Any,
 ) -> int:
     """Measure MODEL (.safetensors of a run, or bare weights) on the labelled images of DATA.
@@ -90,7 +93,9 @@ def command(
         card = replace(card, architecture=architecture, classes=tuple(dataset.classes))
     model, card = load_model(model_file, card)
     with reporter.phase("evaluating", len(dataset)) as phase:
-        scores = predict_scores(model, dataset, card.preprocessing, on_batch=phase.advance)
+        scores = predict_scores(
+            model, dataset, card.preprocessing, tta=tta or card.tta, on_batch=phase.advance
+        )
     check_scores(scores.scores, model_file)
     found = assess(scores.at(divisor))
     m = found.metrics
@@ -111,6 +116,7 @@ def command(
             "split": split,
             "data_fingerprint": dataset.fingerprint,
             "left_out": len(bad),
+            "tta": tta or card.tta,
             **found.as_dict(card.classes),
         }
         text = json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"

@@ -15,6 +15,7 @@ from tinygrad_ft.train.settings import (
     ScheduleName,
     Settings,
     SettingsError,
+    TestTimeAugmentation,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,6 +53,10 @@ _SETTINGS: dict[str, tuple[Any, str]] = {
     "labels_fraction": (float, "Use only this share of the training images."),
     "labels_per_class": (int, "Use only so many training images of each class."),
     "val_fraction": (float, "Held out to choose the best epoch if the data has no val folder."),
+    "tta": (
+        click.Choice(get_args(TestTimeAugmentation)),
+        "Judge the finished model on the mean of the scores of an image and its mirror image.",
+    ),
     "seed": (int, "Seed of everything random."),
 }
 
@@ -119,6 +124,13 @@ threads_option = click.option(
     callback=_set_threads,
     expose_value=False,
     help="Threads of the kernels.  [default: all cores]",
+)
+
+tta_option = click.option(
+    "--tta",
+    type=click.Choice(get_args(TestTimeAugmentation)),
+    help="Test-time augmentation; flip: the mean of the scores of an image and its mirror image.  "
+    "[default: as the run was judged]",
 )
 
 #: how image files are read

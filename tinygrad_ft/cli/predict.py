@@ -17,7 +17,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from tinygrad_ft.cli.options import threads_option
+from tinygrad_ft.cli.options import threads_option, tta_option
 from tinygrad_ft.cli.temperature import chosen_temperature, temperature_option
 from tinygrad_ft.data import ArrayDataset, DataError, decode_image
 from tinygrad_ft.data.decode import looks_like_image
@@ -26,6 +26,7 @@ from tinygrad_ft.data.sources import FolderSource, read_file
 from tinygrad_ft.train import ModelCard, load_model, predict_scores
 from tinygrad_ft.train.model_file import check_scores
 from tinygrad_ft.train.progress import Reporter
+from tinygrad_ft.train.settings import TestTimeAugmentation
 
 BATCH = 256  # images decoded and classified at a time
 MEMORY = 64 * 2**20  # bytes that they may take
@@ -53,6 +54,7 @@ Row = tuple[str, list[tuple[str, float]]]
     help="Name files that are no images on stderr and classify the others.",
 )
 @temperature_option
+@tta_option
 @threads_option
 def command(
     model_file: str,
@@ -61,6 +63,7 @@ def command(
     form: str,
     skip_bad: bool,
     temperature: float | str,
+    tta: TestTimeAugmentation | None,
 ) -> int:
     """Classify IMAGES with MODEL: files, folders, patterns like '*.jpg', or - for stdin, which may
     be an image or name some, one a line (or ended by NUL).
@@ -84,7 +87,8 @@ def command(
         good, pictures = _decode(names[start : start + batch], card, skip_bad, piped)
         if not good:
             continue
-        found = predict_scores(model, pictures, card.preprocessing).at(divisor)
+        found = predict_scores(model, pictures, card.preprocessing, tta=tta or card.tta)
+        found = found.at(divisor)
         check_scores(found.scores, model_file)
         for name, p in zip(good, found.probabilities, strict=True):
             best = np.argsort(-p, kind="stable")[:top]

@@ -16,6 +16,7 @@ from tinygrad_ft.train.calibration import Reliability, reliability
 from tinygrad_ft.train.evaluation_batch import evaluation_batch
 from tinygrad_ft.train.metrics import Metrics, measure, top_k_accuracy
 from tinygrad_ft.train.preprocessing import Preprocessing
+from tinygrad_ft.train.settings import TestTimeAugmentation
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,13 @@ def predict_scores(
     dataset: Dataset,
     preprocessing: Preprocessing,
     *,
+    tta: TestTimeAugmentation = "none",
     batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """The scores of `model` in evaluation mode for every image of `dataset`, in order.
 
+    With `tta="flip"` the mean of the scores of each image and its mirror image.
     `batch_size` is that of `evaluation_batch` if it is not given; `on_batch` is told the number of
     images of each finished batch. The model's mode is put back.
     """
@@ -94,7 +97,9 @@ def predict_scores(
     try:
         with inference_mode():
             for images, targets in loader:
-                scores.append(model(Tensor(images)).numpy())
+                views = [images] if tta == "none" else [images, images[..., ::-1].copy("K")]
+                found = [model(Tensor(view)).numpy() for view in views]
+                scores.append(sum(found) / np.float32(len(found)))
                 labels.append(targets)
                 if on_batch is not None:
                     on_batch(len(targets))

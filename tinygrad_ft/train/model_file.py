@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from tinygrad_ft.models import create_model
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train.preprocessing import Preprocessing
 from tinygrad_ft.train.recipe.non_finite import all_finite
+from tinygrad_ft.train.settings import TestTimeAugmentation
 from tinygrad_ft.version import __version__
 
 _KEY = "tinygrad_ft.model"
@@ -39,6 +40,7 @@ class ModelCard:
                     a finished run the settings, the chosen epoch and its validation accuracy, too
     temperature     divides the scores so that probabilities fit the validation images best (see
                     `calibration`); used where it is asked for. None: not known
+    tta             the test-time augmentation that it was judged with, if any
     """
 
     architecture: dict[str, Any]
@@ -46,6 +48,7 @@ class ModelCard:
     preprocessing: Preprocessing
     training: dict[str, Any] = field(default_factory=dict)
     temperature: float | None = None
+    tta: TestTimeAugmentation = "none"
 
     def to_metadata(self) -> dict[str, str]:
         """The card as string metadata of a .safetensors file."""
@@ -58,6 +61,8 @@ class ModelCard:
         }
         if self.temperature is not None:
             content["temperature"] = self.temperature
+        if self.tta != "none":
+            content["tta"] = self.tta
         return {_KEY: json.dumps(content, ensure_ascii=False)}
 
     @classmethod
@@ -73,6 +78,7 @@ class ModelCard:
                 preprocessing=Preprocessing.from_dict(content["preprocessing"]),
                 training=dict(content["training"]),
                 temperature=_temperature(content.get("temperature")),
+                tta=_tta(content.get("tta", "none")),
             )
         except (ValueError, KeyError, TypeError) as problem:
             raise WeightsError(f"{source}: its description of the model is damaged") from problem
@@ -84,6 +90,12 @@ def _temperature(value: Any) -> float | None:
     if isinstance(value, bool) or not 0 < float(value) < math.inf:
         raise ValueError("a temperature is a positive number")
     return float(value)
+
+
+def _tta(value: Any) -> TestTimeAugmentation:
+    if value not in get_args(TestTimeAugmentation):
+        raise ValueError(f"an unknown test-time augmentation: {value!r}")
+    return cast(TestTimeAugmentation, value)
 
 
 def read_card(path: str | os.PathLike[str]) -> ModelCard | None:

@@ -91,6 +91,7 @@ def execute(
     CheckpointError, with nothing changed, if the run in the folder is another one;
     NotEnoughMemory, before anything is written, if the run would not fit.
     """
+    card = replace(card, tta=settings.tta)
     trainer = Trainer(model, card, splits.train, splits.val, settings, run, reporter, stop)
     if resume and run.args_path.exists():
         before = run.read_args()
@@ -108,12 +109,15 @@ def execute(
     judged_on, dataset = _judge(splits)
     temperature = seen = None
     if splits.val is not None:
-        seen = trainer.evaluate(splits.val, "calibrating")
+        seen = trainer.evaluate(splits.val, "calibrating", settings.tta)
         temperature = fit_temperature(seen.scores, seen.labels)
     facts_of_run = _facts(card, settings, splits, history, trainer.position)
     save_model(run.best_path, best, replace(card, training=facts_of_run, temperature=temperature))
     # without test images what was just seen is what it is judged on
-    evaluation = seen if seen and dataset is splits.val else trainer.evaluate(dataset, judged_on)
+    if seen and dataset is splits.val:
+        evaluation = seen
+    else:
+        evaluation = trainer.evaluate(dataset, judged_on, settings.tta)
     found = assess(evaluation)
     metrics = found.metrics
     best_epoch = trainer.position.best_epoch

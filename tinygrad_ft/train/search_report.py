@@ -45,7 +45,9 @@ def conclude(
         return None
     model, card = load_model(folder.path / best.folder / "best.safetensors")
     with reporter.phase("test", len(splits.test)) as phase:
-        scores = predict_scores(model, splits.test, card.preprocessing, on_batch=phase.advance)
+        scores = predict_scores(
+            model, splits.test, card.preprocessing, tta=card.tta, on_batch=phase.advance
+        )
     found = assess(scores)
     folder.test = {
         "trial": best.number,

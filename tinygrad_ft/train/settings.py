@@ -9,6 +9,7 @@ OptimizerName = Literal["sgd", "adamw"]
 ScheduleName = Literal["cosine", "onecycle", "step", "constant"]
 Augmentation = Literal["none", "flip", "crop", "crop-flip", "crop-flip-cutout"]
 ClassWeights = Literal["none", "balanced"]
+TestTimeAugmentation = Literal["none", "flip"]
 
 _INFINITE = float("inf")
 
@@ -58,6 +59,8 @@ class Settings:
     labels_per_class  that many training images of each class; None: all
     val_fraction      share of the training images held out to choose the best epoch, where the data
                       has no validation split of its own; 0: no validation, the last epoch counts
+    tta               test-time augmentation of the finished model: "flip" takes the mean of the
+                      scores of an image and its mirror image; validation in each epoch has none
     seed              of everything random
     """
 
@@ -89,6 +92,7 @@ class Settings:
     labels_fraction: float = 1.0
     labels_per_class: int | None = None
     val_fraction: float = 0.1
+    tta: TestTimeAugmentation = "none"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -104,6 +108,7 @@ class Settings:
             ("schedule", ScheduleName),
             ("augment", Augmentation),
             ("class_weights", ClassWeights),
+            ("tta", TestTimeAugmentation),
         ):
             allowed = get_args(choices)
             self._require(name, getattr(self, name) in allowed, "one of " + ", ".join(allowed))

@@ -31,7 +31,7 @@ from tinygrad_ft.train.recipe.inputs import TrainingInputs
 from tinygrad_ft.train.recipe.memory import MemoryNeed, estimate
 from tinygrad_ft.train.recipe.non_finite import NonFiniteValue, bad_weight
 from tinygrad_ft.train.recipe.step import Step
-from tinygrad_ft.train.settings import Settings, SettingsError
+from tinygrad_ft.train.settings import Settings, SettingsError, TestTimeAugmentation
 
 SAVE_SECONDS = 300.0  # a checkpoint within an epoch at least this often
 
@@ -165,11 +165,17 @@ class Trainer:
         self.model.load_state_dict(tensors)
         return self.model.eval()
 
-    def evaluate(self, dataset: Dataset, name: str) -> Evaluation:
+    def evaluate(
+        self, dataset: Dataset, name: str, tta: TestTimeAugmentation = "none"
+    ) -> Evaluation:
         """The scores of the model as it is now."""
         with self.reporter.phase(name, len(dataset)) as phase:
             return predict_scores(
-                self.model, dataset, self.card.preprocessing, on_batch=self._on_batch(phase)
+                self.model,
+                dataset,
+                self.card.preprocessing,
+                tta=tta,
+                on_batch=self._on_batch(phase),
             )
 
     # ---- an epoch --------------------------------------------------------------------------------
