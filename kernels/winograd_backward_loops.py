@@ -23,15 +23,14 @@ from kernels.winograd_loops import (
     TILES,
     UNITS,
     WIDTH,
-    stage_source,
+    add_unit,
+    multiply_unit,
+    stage_windows,
     unit_of,
     write_tiles,
 )
 from kernels.winograd_transforms import transform_gradient, transform_input, transform_output
 
-_multiply_rows = multiply_rows.symbol
-_multiply_columns = multiply_columns.symbol
-_stage_rows = stage_rows.symbol
 _transform_input = transform_input.symbol
 _transform_gradient = transform_gradient.symbol
 
@@ -58,31 +57,6 @@ def _norm_gradient(ints, y, vectors, relu, n, here, top, buffer):
                 vectors,
                 relu,
             )
-
-
-@njit(nogil=True)
-def _stage_input(ints, x, n, here, top, buffer, pixel):
-    """Stage the convolution's input in the same geometry as grad_out; x: address, 4 steps, height,
-    width, channels."""
-    row_step = ints[STAGE_COLUMNS] * pixel
-    for i in range(here):
-        _stage_rows(
-            x[0] + (n + i) * x[1],
-            x[2],
-            x[3],
-            x[4],
-            x[5],
-            x[6],
-            x[7],
-            4 * top + ints[FIRST_ROW],
-            ints[STAGE_ROWS],
-            ints[FIRST_COLUMN],
-            ints[STAGE_COLUMNS],
-            buffer + i * ints[STAGE_ROWS] * row_step,
-            row_step,
-            pixel,
-            pixel // 4,
-        )
 
 
 @kernel(
@@ -126,7 +100,7 @@ def fused_backward(ints, floats, task, tasks):
     begin = share(ints[UNITS], task, tasks)
     for unit in range(begin, share(ints[UNITS], task + 1, tasks)):
         n, here, top, tiles = unit_of(ints, unit)
-        stage_source(ints, n, here, top, buffer)
+        stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
         _norm_gradient(ints, y, vectors, relu, n, here, top, buffer)
         for t in range(tiles):
             at = buffer + table[5 * t]
@@ -134,23 +108,24 @@ def fused_backward(ints, floats, task, tasks):
             _transform_input(
                 at, ints[STAGE_ROW], ints[STAGE_PIXEL], outer_panels, to, v_position, 64
             )
-        for xi in range(36):
-            for p in range(inner_panels):
-                _multiply_rows(
-                    tiles,
-                    first + xi * v_position,
-                    v_rows,
-                    offsets,
-                    1,
-                    outer,
-                    u + xi * u_position + p * outer * 64,
-                    m + xi * m_position + p * m_panel,
-                    m_rows,
-                    PANEL,
-                    0,
-                )
+        multiply_unit(
+            tiles,
+            first,
+            v_position,
+            v_rows,
+            offsets,
+            outer,
+            u,
+            u_position,
+            inner_panels,
+            m,
+            m_position,
+            m_panel,
+            m_rows,
+        )
         write_tiles(ints, result, n, here, top, tiles, m, m_position, m_panel, scratch)
-        _stage_input(ints, int64_at(x), n, here, top, x_buffer, x_pixel)
+        # in the same geometry as grad_out
+        stage_windows(ints, int64_at(x), n, here, top, x_buffer, x_pixel)
         for t in range(tiles):
             at = x_buffer + table[5 * t] // ints[STAGE_PIXEL] * x_pixel
             _transform_input(
@@ -166,20 +141,17 @@ def fused_backward(ints, floats, task, tasks):
                 d_position,
                 panel_step,
             )
-        for xi in range(36):
-            for p in range(outer_panels):
-                for q in range(inner_panels):
-                    _multiply_columns(
-                        min(PANEL, inner - q * PANEL),
-                        first + xi * xv_position + q * panel_step,
-                        offsets,
-                        1,
-                        tiles,
-                        64,
-                        d + xi * d_position + p * panel_step,
-                        64,
-                        du + xi * du_position + (p * inner + q * PANEL) * 64,
-                        64,
-                        PANEL,
-                        1 if unit > begin else 0,
-                    )
+        add_unit(
+            tiles,
+            first,
+            xv_position,
+            d,
+            d_position,
+            panel_step,
+            offsets,
+            inner,
+            outer_panels,
+            du,
+            du_position,
+            1 if unit > begin else 0,
+        )

@@ -72,25 +72,27 @@ def unit_of(ints, unit):
 
 
 @njit(nogil=True)
-def stage_source(ints, n, here, top, buffer):
-    """Stage the 6x6 windows of a unit."""
+def stage_windows(ints, image, n, here, top, buffer, pixel):
+    """Stage the 6x6 windows of a unit of `image` (address, 4 steps, height, width, channels), in
+    pixels of `pixel` bytes."""
+    row = ints[STAGE_COLUMNS] * pixel
     for i in range(here):
         _stage_rows(
-            ints[SOURCE] + (n + i) * ints[SOURCE_IMAGE],
-            ints[SOURCE_ROW],
-            ints[SOURCE_PIXEL],
-            ints[SOURCE_CHANNEL],
-            ints[HEIGHT],
-            ints[WIDTH],
-            ints[CHANNELS],
+            image[SOURCE] + (n + i) * image[SOURCE_IMAGE],
+            image[SOURCE_ROW],
+            image[SOURCE_PIXEL],
+            image[SOURCE_CHANNEL],
+            image[HEIGHT],
+            image[WIDTH],
+            image[CHANNELS],
             4 * top + ints[FIRST_ROW],
             ints[STAGE_ROWS],
             ints[FIRST_COLUMN],
             ints[STAGE_COLUMNS],
-            buffer + i * ints[STAGE_IMAGE],
-            ints[STAGE_ROW],
-            ints[STAGE_PIXEL],
-            ints[STAGE_PIXEL] // 4,
+            buffer + i * ints[STAGE_ROWS] * row,
+            row,
+            pixel,
+            pixel // 4,
         )
 
 
@@ -146,6 +148,52 @@ def write_tiles(ints, result, n, here, top, tiles, products, position_step, pane
         finish_pixels(pixels, result[0] + at, result[7], int64_at(result[8]), at)
 
 
+@njit(nogil=True)
+def multiply_unit(
+    tiles, v, v_step, v_rows, zero, inner, u, u_step, outer_panels, m, m_step, m_panel, m_rows
+):
+    """M[xi] = V[xi] U[xi] of a unit, for all 36 positions."""
+    for xi in range(36):
+        for p in range(outer_panels):
+            _multiply_rows(
+                tiles,
+                v + xi * v_step,
+                v_rows,
+                zero,
+                1,
+                inner,
+                u + xi * u_step + p * inner * 64,
+                m + xi * m_step + p * m_panel,
+                m_rows,
+                PANEL,
+                0,
+            )
+
+
+@njit(nogil=True)
+def add_unit(
+    tiles, v, v_step, d, d_step, panel_step, zero, inner, outer_panels, du, du_step, accumulate
+):
+    """dU[xi] (+)= V[xi]^T D[xi] of a unit, for all 36 positions."""
+    for xi in range(36):
+        for p in range(outer_panels):
+            for q in range((inner + PANEL - 1) // PANEL):
+                _multiply_columns(
+                    min(PANEL, inner - q * PANEL),
+                    v + xi * v_step + q * panel_step,
+                    zero,
+                    1,
+                    tiles,
+                    64,
+                    d + xi * d_step + p * panel_step,
+                    64,
+                    du + xi * du_step + (p * inner + q * PANEL) * 64,
+                    64,
+                    PANEL,
+                    accumulate,
+                )
+
+
 # ---------------------------------------------------------------------------------------- fused
 
 
@@ -171,26 +219,26 @@ def fused_forward(ints, floats, task, tasks):
         int64_at(m_rows)[t] = t * 64
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
         n, here, top, tiles = unit_of(ints, unit)
-        stage_source(ints, n, here, top, buffer)
+        stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
         for t in range(tiles):
             at = buffer + table[5 * t]
             to = v + t * v_panels * 64
             _transform_input(at, ints[STAGE_ROW], ints[STAGE_PIXEL], v_panels, to, v_position, 64)
-        for xi in range(36):
-            for p in range(panels):
-                _multiply_rows(
-                    tiles,
-                    v + xi * v_position,
-                    v_rows,
-                    offsets,
-                    1,
-                    channels,
-                    u + xi * u_position + p * channels * 64,
-                    m + xi * m_position + p * m_panel,
-                    m_rows,
-                    PANEL,
-                    0,
-                )
+        multiply_unit(
+            tiles,
+            v,
+            v_position,
+            v_rows,
+            offsets,
+            channels,
+            u,
+            u_position,
+            panels,
+            m,
+            m_position,
+            m_panel,
+            m_rows,
+        )
         write_tiles(ints, result, n, here, top, tiles, m, m_position, m_panel, scratch)
 
 
@@ -213,7 +261,7 @@ def fused_weight_gradient(ints, floats, task, tasks):
     begin = share(ints[UNITS], task, tasks)
     for unit in range(begin, share(ints[UNITS], task + 1, tasks)):
         n, here, top, tiles = unit_of(ints, unit)
-        stage_source(ints, n, here, top, buffer)
+        stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
         _stage_patches(ints, gradient, n, here, top, patches)
         for t in range(tiles):
             at = buffer + table[5 * t]
@@ -224,23 +272,20 @@ def fused_weight_gradient(ints, floats, task, tasks):
             _transform_gradient(
                 at, ints[PATCH_ROW], ints[PATCH_PIXEL], d_panels, d + t * 64, d_position, panel_step
             )
-        for xi in range(36):
-            for p in range(d_panels):
-                for q in range(v_panels):
-                    _multiply_columns(
-                        min(PANEL, channels - q * PANEL),
-                        v + xi * v_position + q * panel_step,
-                        zero,
-                        1,
-                        tiles,
-                        64,
-                        d + xi * d_position + p * panel_step,
-                        64,
-                        du + xi * du_position + (p * channels + q * PANEL) * 64,
-                        64,
-                        PANEL,
-                        1 if unit > begin else 0,
-                    )
+        add_unit(
+            tiles,
+            v,
+            v_position,
+            d,
+            d_position,
+            panel_step,
+            zero,
+            channels,
+            d_panels,
+            du,
+            du_position,
+            1 if unit > begin else 0,
+        )
 
 
 # --------------------------------------------------------------------------------------- by step
@@ -257,7 +302,7 @@ def all_inputs(ints, floats, task, tasks):
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
         n, here, top, tiles = unit_of(ints, unit)
         first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
-        stage_source(ints, n, here, top, buffer)
+        stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
         for t in range(tiles):
             for q in range(0, panels, chunk):
                 _transform_input(
