@@ -170,7 +170,7 @@ def test_evaluate_leaves_out_bad_images(tool, odd, tmp_path):
     assert json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))["left_out"] == 1
 
 
-def test_an_archive_of_other_size_and_colour_is_made_to_fit(tool, tmp_path):
+def test_an_archive_of_other_size_and_colour_is_made_to_fit_when_asked(tool, tmp_path):
     """MNIST's files are 28x28 and grey; the network wants 8x8 and colour, as of image files."""
     idx = tmp_path / "mnist"
     idx.mkdir()
@@ -187,11 +187,17 @@ def test_an_archive_of_other_size_and_colour_is_made_to_fit(tool, tmp_path):
     run = tmp_path / "r"
     assert tool("pretrain", data, *SMALL, "--epochs", "1", "--out", run).code == 0
     weights = run / "best.safetensors"
-    said = tool("evaluate", weights, idx)
+    for words in (("evaluate", weights, idx), ("finetune", idx, "--weights", weights)):
+        said = tool(*words)
+        assert said.code != 0
+        assert "mnist is not what the weights were trained on: the images of 28x28 are" in said.err
+        assert "made 8x8 and colour if you give --fit" in said.err
+    said = tool("evaluate", weights, idx, "--fit")
     assert said.code == 0, said
     assert "of 20 right" in said.out
     assert "the images of 28x28 are made 8x8 and colour" in said.out
-    said = tool("finetune", idx, "--weights", weights, "--epochs", "1", "--out", tmp_path / "f")
+    words = ("finetune", idx, "--weights", weights, "--fit", "--epochs", "1")
+    said = tool(*words, "--out", tmp_path / "f")
     assert said.code == 0, said
     assert "the images of 28x28 are made 8x8 and colour" in said.out
     assert read_card(tmp_path / "f" / "best.safetensors").preprocessing.channels == 3

@@ -12,11 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from tinygrad_ft.cli.bare_weights import describe_weights
-from tinygrad_ft.cli.options import threads_option, tta_option, weights_options
+from tinygrad_ft.cli.options import fit_option, threads_option, tta_option, weights_options
 from tinygrad_ft.cli.temperature import chosen_temperature, temperature_option
-from tinygrad_ft.cli.training import command_line, left_out
+from tinygrad_ft.cli.training import command_line, left_out, say_fitting
 from tinygrad_ft.data import DataError, Dataset, dataset_splits, open_dataset
-from tinygrad_ft.data.fitted import fitting
 from tinygrad_ft.io import WriteError, atomic_write, fingerprint_state, short
 from tinygrad_ft.models.classifier import ImageClassifier
 from tinygrad_ft.train import ModelCard, load_model, predict_scores
@@ -44,6 +43,7 @@ from tinygrad_ft.train.settings import TestTimeAugmentation
 @temperature_option
 @tta_option
 @weights_options
+@fit_option
 @threads_option
 def command(
     model_file: str,
@@ -55,6 +55,7 @@ def command(
     skip_bad: bool,
     temperature: float | str,
     tta: TestTimeAugmentation | None,
+    fit: bool,
     **options: Any,
 ) -> int:
     """Measure MODEL (.safetensors of a run, or bare weights) on the labelled images of DATA.
@@ -85,8 +86,7 @@ def command(
         )
     if bad := getattr(dataset, "bad_files", ()):
         reporter.line(left_out(bad))
-    if note := fitting(dataset):
-        reporter.line(note)
+    say_fitting(dataset, data, fit, reporter)
     card.preprocessing.check_fits(dataset, f"the images of {data}")
     if not card.classes:
         architecture = {**card.architecture, "num_classes": len(dataset.classes)}

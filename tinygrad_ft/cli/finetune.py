@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tinygrad_ft.cli.bare_weights import describe_weights
-from tinygrad_ft.cli.options import run_options, settings_options, weights_options
+from tinygrad_ft.cli.options import fit_option, run_options, settings_options, weights_options
 from tinygrad_ft.cli.starting import start_from
 from tinygrad_ft.cli.training import check_out, open_data, train
 from tinygrad_ft.train import Settings, SettingsError, load_pretrained
@@ -29,6 +29,7 @@ DEFAULTS = Settings(epochs=10, lr=0.01, warmup_epochs=0.5)
 @click.option("--new-head", is_flag=True, help="Start the last layer anew even if it would fit.")
 @settings_options(DEFAULTS)
 @weights_options
+@fit_option
 @run_options
 def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
     """Train a pretrained network on for the classes of DATA.
@@ -61,6 +62,7 @@ def command(data: str, weights: str, new_head: bool, **options: Any) -> int:
         channels=given.preprocessing.channels,
         skip_bad=options["skip_bad"],
         cache=options["cache"],
+        fit=options["fit"],
     )
     given.preprocessing.check_fits(splits.train, f"the images of {data}")
     classes = tuple(splits.train.classes)

@@ -133,6 +133,13 @@ tta_option = click.option(
     "[default: as the run was judged]",
 )
 
+fit_option = click.option(
+    "--fit",
+    is_flag=True,
+    help="Resize and colour the images of an archive (CIFAR, MNIST) that are not as the weights "
+    "want them; without it they are refused. Image files are always made to fit.",
+)
+
 #: how image files are read
 data_options = _add(
     [

@@ -14,7 +14,13 @@ from rich.table import Table
 from tinygrad_ft.cli.bare_weights import OPTIONS as WEIGHTS_OPTIONS
 from tinygrad_ft.cli.bare_weights import describe_weights
 from tinygrad_ft.cli.finetune import DEFAULTS
-from tinygrad_ft.cli.options import data_options, settings_options, threads_option, weights_options
+from tinygrad_ft.cli.options import (
+    data_options,
+    fit_option,
+    settings_options,
+    threads_option,
+    weights_options,
+)
 from tinygrad_ft.cli.starting import start_from
 from tinygrad_ft.cli.stop import stop_on_signals
 from tinygrad_ft.cli.training import command_line, open_data
@@ -81,6 +87,7 @@ def _range(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 @click.option("--quiet", is_flag=True, help="Say nothing but errors and the result.")
 @settings_options(DEFAULTS)
 @weights_options
+@fit_option
 @threads_option
 def command(data: str, weights: str, trials: int, new_head: bool, **options: Any) -> int:
     """Fine-tune many times: find a good learning rate, freeze depth and weight decay.
@@ -114,6 +121,7 @@ def command(data: str, weights: str, trials: int, new_head: bool, **options: Any
         channels=given.preprocessing.channels,
         skip_bad=options["skip_bad"],
         cache=options["cache"],
+        fit=options["fit"],
     )
     given.preprocessing.check_fits(splits.train, f"the images of {data}")
     if splits.val is None:
@@ -214,6 +222,7 @@ def _finetune(
         if options[name]:
             words += _option(name, options[name])
     words += ["--new-head"] * new_head + ["--skip-bad"] * options["skip_bad"]
+    words += ["--fit"] * options["fit"]
     if options["cache"] is not None:
         words.append("--cache" if options["cache"] else "--no-cache")
     return shlex.join([*words, "--out", out])

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from tinygrad_ft.cli.stop import stop_on_signals
+from tinygrad_ft.data import Dataset
 from tinygrad_ft.data.fitted import fitting
 from tinygrad_ft.io import RunFolder, WriteError, check_run_folder
 from tinygrad_ft.models.classifier import ImageClassifier
@@ -46,10 +47,12 @@ def open_data(
     channels: int | None,
     skip_bad: bool,
     cache: bool | None,
+    fit: bool = True,
 ) -> Splits:
     """The splits of a data set, decoded with a progress bar the first time.
 
-    channels: 1, 3, or None for colour where the data does not say otherwise.
+    channels: 1, 3, or None for colour where the data does not say otherwise. Without `fit` images
+    of an archive that have another size or colour are refused.
     """
     if skip_bad and cache is False:
         raise SettingsError("--skip-bad must look at all images first: leave out --no-cache")
@@ -66,13 +69,22 @@ def open_data(
     if bad := splits.bad_files():
         reporter.line(left_out(bad))
     reporter.line(f"{path}: {splits.describe()}")
-    if note := fitting(splits.train):
-        reporter.line(note)
+    say_fitting(splits.train, path, fit, reporter)
     if splits.decoded_each_time():
         reporter.line("images are decoded in every epoch; --cache decodes them once, beforehand")
     if settings.patience is not None and splits.val is None:
         raise SettingsError("--patience needs validation images: leave out --val-fraction 0")
     return splits
+
+
+def say_fitting(dataset: Dataset, path: str, fit: bool, reporter: Reporter) -> None:
+    """What is done to the images of an archive; SettingsError if they do not fit without it."""
+    if note := fitting(dataset):
+        if not fit:
+            raise SettingsError(
+                f"{path} is not what the weights were trained on: {note} if you give --fit"
+            )
+        reporter.line(note)
 
 
 def left_out(bad: Sequence[tuple[str, str]]) -> str:
