@@ -1,11 +1,11 @@
 """How many labels pretraining saves: accuracy over the number of labels a class, three ways.
 
-    python examples/label_efficiency.py TASK_DATA WEIGHTS [--labels 10 50 500] [--seeds 0 1 2]
+    python examples/label_efficiency.py TASK_DATA WEIGHTS [--labels 10 50 500 5000] [--once 5000]
 
 From scratch (the architecture of WEIGHTS, which `tinygrad-ft pretrain` made), head only,
 everything; each number of labels and each seed is one run of `tinygrad-ft` on the same images for
 all ways. All labels train and the last epoch counts (`--val-fraction 0`); the test images are used
-once a run. It can be stopped and started again: finished runs are kept.
+once a run. `--once` names numbers of labels for which one seed must do. It can be stopped and started again: finished runs are kept.
 Prints the table and draws OUT/label-efficiency.png; docs/results.md shows both.
 """
 
@@ -61,6 +61,7 @@ parser.add_argument("task_data")
 parser.add_argument("weights")
 parser.add_argument("--labels", type=int, nargs="+", default=[10, 50, 500], choices=EPOCHS)
 parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+parser.add_argument("--once", type=int, nargs="*", default=[], help="labels with one seed only")
 parser.add_argument("--out", type=Path, default=Path("runs/labels"))
 options = parser.parse_args()
 
@@ -84,7 +85,7 @@ for labels in options.labels:
     budget += ("--labels-per-class", str(labels), "--val-fraction", "0", "--quiet")
     for name, words in WAYS.items():
         cell = []
-        for seed in options.seeds:
+        for seed in options.seeds[: 1 if labels in options.once else None]:
             folder = options.out / f"{name.replace(' ', '-')}-{labels}-{seed}"
             own = ("--lr", RATE, "--seed", str(seed))
             cell.append(accuracy(folder, *words, *budget, *own))
@@ -92,6 +93,6 @@ for labels in options.labels:
 print("\n| labels a class | " + " | ".join(WAYS) + " |\n|---" * (len(WAYS) + 1) + "|")
 for row, labels in enumerate(options.labels):
     cells = [found[name][row] for name in WAYS]
-    spread = (f"{mean(c):.1%} ± {stdev(c) if len(c) > 1 else 0:.1%}" for c in cells)
+    spread = (f"{mean(c):.1%}" + (f" ± {stdev(c):.1%}" if len(c) > 1 else "") for c in cells)
     print(f"| {labels:,} | " + " | ".join(spread) + " |")
 draw(found, options.labels, options.out / "label-efficiency.png")
