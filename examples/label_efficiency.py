@@ -6,7 +6,8 @@ From scratch (the architecture of WEIGHTS, which `tinygrad-ft pretrain` made), h
 everything; each number of labels and each seed is one run of `tinygrad-ft` on the same images for
 all ways. All labels train and the last epoch counts (`--val-fraction 0`); the test images are used
 once a run. `--once` names numbers of labels for which one seed must do. It can be stopped and
-started again: finished runs are kept. Prints the table and draws OUT/label-efficiency.png; docs/results.md shows both.
+started again: finished runs are kept. Prints the table and draws OUT/label-efficiency.png;
+docs/results.md shows both.
 """
 
 import argparse
