@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from train_helpers import arrays, colours, make_model, make_trainer, same
 
 from tinygrad_ft import random
+from tinygrad_ft.models import create_model
+from tinygrad_ft.tensor import Tensor
 from tinygrad_ft.train import Settings
+from tinygrad_ft.train.finetuning import apply_freeze
 from tinygrad_ft.train.recipe import memory
 from tinygrad_ft.train.recipe.memory import MemoryNeed, NotEnoughMemory, available_memory, size
 
@@ -121,6 +126,40 @@ def test_a_jump_between_two_sizes_is_not_what_an_image_costs(monkeypatch):
     assert max(sizes) == 8
     assert estimated(3) == pytest.approx(3)
     assert estimated(1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("available", [5, 19, 39, 79, 159, 1000, None])
+def test_no_trial_takes_more_than_there_is(monkeypatch, available):
+    """The weights take 3 MB, an image 10 MB, as foreseen."""
+    monkeypatch.setattr(memory, "_peak", lambda work: work() or (3 + 10 * tried[-1]) * MB)
+    tried: list[int] = []
+    limit = None if available is None else available * MB
+    found = memory._extrapolated(tried.append, 12, limit, 10 * MB)
+    assert limit is None or all(10 * n * MB <= limit for n in tried)
+    assert found / MB == pytest.approx(123, rel=0.13)
+    assert limit is None or (found > limit) == (available < 123), "refused if it does not fit"
+    assert (max(tried, default=0) == 8) == (available is None or available >= 80)
+    assert not tried or available is None or available >= 60, "beyond doubt"
+
+
+def test_what_a_pass_foretells():
+    """Within a factor of two of what a step is then seen to take for each image; less if layers are
+    frozen."""
+    model = create_model("resnet20", num_classes=10)
+    foretold = memory._kept_for_an_image(model, (3, 32, 32))
+
+    def learn(images: int) -> None:
+        model.train()
+        model(Tensor(np.zeros((images, 3, 32, 32), np.float32))).sum().backward()
+        model.zero_grad()
+
+    peaks = []
+    for n in (4, 12):
+        learn(n)
+        peaks.append(memory._peak(partial(learn, n)))
+    assert 1 / 2 < foretold / ((peaks[1] - peaks[0]) / 8) < 2
+    apply_freeze(model, "2")
+    assert memory._kept_for_an_image(model, (3, 32, 32)) < 0.6 * foretold
 
 
 def test_sizes_in_words():

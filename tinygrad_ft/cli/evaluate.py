@@ -122,7 +122,10 @@ def command(
         text = json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"
         atomic_write(Path(json_path), text.encode("utf-8", "backslashreplace"))
     if report_path is not None:
-        _write_report(Path(report_path), found, model, card, dataset, model_file, data, split)
+        _write_report(
+            *(Path(report_path), found, model, card, dataset, model_file, data, split),
+            tta or card.tta,
+        )
     return 0
 
 
@@ -194,6 +197,7 @@ def _write_report(
     model_file: str,
     data: str,
     split: str | None,
+    tta: str,
 ) -> None:
     write_report(
         path,
@@ -205,6 +209,7 @@ def _write_report(
                 ("fingerprint of the weights", short(_fingerprint(model))),
                 ("fingerprint of the images", dataset.fingerprint),
                 ("temperature", f"{found.evaluation.temperature:g}"),
+                ("test-time augmentation", tta),
             ),
             history=(),
             best_epoch=None,

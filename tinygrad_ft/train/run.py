@@ -99,9 +99,10 @@ def execute(
         check_identity(before, trainer.identity, run.path)
         if run.results_path.exists():
             return Outcome.read(run.results_path)
-    need = trainer.memory_need(judged=len(_judge(splits)[1]))
+    available = available_memory()
+    need = trainer.memory_need(judged=len(_judge(splits)[1]), available=available)
     reporter.line(need.describe())
-    need.check(available_memory())
+    need.check(available)
     if not (resume and run.args_path.exists()):
         run.write_args({**args, **settings.as_dict(), **_without_settings(trainer.identity)})
     history = trainer.fit(resume)

@@ -138,9 +138,9 @@ class Trainer:
             raise
         return self.position.history
 
-    def memory_need(self, judged: int = 0) -> MemoryNeed:
-        """What the run takes, from trial steps, if `judged` images are evaluated in the end. Leaves
-        model and random numbers as they were."""
+    def memory_need(self, judged: int = 0, available: int | None = None) -> MemoryNeed:
+        """What the run takes, from trial steps that fit into `available` bytes, if `judged` images
+        are evaluated in the end. Leaves model and random numbers as they were."""
         features = 0
         for epoch in [0, *self.plan.changes(self.settings.epochs)]:
             self.plan.apply(self.model, epoch)
@@ -157,6 +157,7 @@ class Trainer:
                 0 if self.val_set is None else len(self.val_set),
                 len(self.train_set) if features else 0,
             ),
+            available=available,
         )
 
     def best_model(self) -> ImageClassifier:

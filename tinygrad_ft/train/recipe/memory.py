@@ -1,7 +1,8 @@
 """How much memory a run takes, said before it starts.
 
 Nothing is guessed from a table of layers: training steps of two, four and eight images are run and
-their peaks traced; the difference is what an image costs.
+their peaks traced; the difference is what an image costs. A trial that would not fit itself is not
+made.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import math
 import os
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +26,7 @@ import kernels
 from tinygrad_ft import random
 from tinygrad_ft.grad_mode import inference_mode, no_grad
 from tinygrad_ft.models.classifier import ImageClassifier
+from tinygrad_ft.observe import Observer, observing
 from tinygrad_ft.tensor import Tensor
 from tinygrad_ft.train.evaluation_batch import evaluation_batch
 from tinygrad_ft.train.frozen_features import forward_from, forward_to
@@ -31,6 +34,9 @@ from tinygrad_ft.train.preprocessing import Preprocessing
 from tinygrad_ft.train.recipe.batches import update_size
 from tinygrad_ft.train.recipe.freezing import FreezePlan, untouched_stages
 from tinygrad_ft.train.settings import Settings
+
+if TYPE_CHECKING:
+    from tinygrad_ft.function import Function
 
 LIBRARIES = 100 * 2**20  # measured: 70 to 110
 _PREFETCHED = 4  # batches of a DataLoader that exist at once: two ahead, one on its way, one in use
@@ -102,10 +108,12 @@ def estimate(
     features: int,
     trained: int,
     evaluated: int,
+    available: int | None = None,
 ) -> MemoryNeed:
     """What training `model` by `settings` takes, when nothing is frozen any more that `plan`
     unfreezes; `features` bytes of outputs of frozen stages are kept, an epoch has `trained` images,
-    and at most `evaluated` images are looked at without learning.
+    and at most `evaluated` images are looked at without learning. Of `available` bytes (None: as
+    many as it takes) no trial takes more.
 
     Leaves the model, its gradients and the random generator as they were.
     """
@@ -134,8 +142,10 @@ def estimate(
             model(Tensor(np.zeros((images, *shape), np.float32)))
 
     try:
-        step = _extrapolated(learn, min(settings.batch_size, trained))
-        evaluation = _extrapolated(look, min(evaluation_batch(model, shape), evaluated))
+        kept = _kept_for_an_image(model, shape)
+        step = _extrapolated(learn, min(settings.batch_size, trained), available, kept)
+        most = min(evaluation_batch(model, shape), evaluated)
+        evaluation = _extrapolated(look, most, available)
     finally:
         model.load_state_dict(values)
         model.train(training)
@@ -156,20 +166,58 @@ def estimate(
     )
 
 
-def _extrapolated(work: Callable[[int], None], images: int) -> int:
-    """The peak of `work(images)`, from those of two, four and eight images.
+class _Outputs(Observer):
+    """The bytes of all that ops make of images."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def ran(
+        self,
+        node: Function,
+        inputs: Sequence[Tensor | None],
+        params: dict[str, Any],
+        outputs: Sequence[Tensor],
+    ) -> None:
+        self.bytes += sum(t.numel() * t.dtype.itemsize for t in outputs if t.ndim > 2)
+
+
+def _kept_for_an_image(model: ImageClassifier, shape: tuple[int, ...]) -> int:
+    """About the bytes that a training step of `model` keeps for the backward of an image, from a
+    pass that keeps nothing."""
+    stages = untouched_stages(model)
+    model.eval()
+    with no_grad():
+        x = Tensor(np.zeros((1, *shape), np.float32))
+        if stages:
+            x = forward_to(model, stages, x)
+        with observing(_Outputs()) as outputs:
+            forward_from(model, stages, x)
+    return outputs.bytes
+
+
+def _extrapolated(
+    work: Callable[[int], None], images: int, available: int | None = None, kept: int = 0
+) -> int:
+    """The peak of `work(images)`, from those of two, four and eight images, or of as many as fit
+    into the `available` bytes; `kept` is what an image takes, within a factor of two. Where that
+    leaves no doubt nothing is tried.
 
     Where more images go another way through the kernels (which then keep the weights in another
     form) the peak makes a jump that is not the cost of an image: the smaller of two slopes counts.
     """
     counts = sorted({max(1, min(images, n)) for n in (2, 4, 8)})
-    peaks = []
+    peaks = {0: 0}
     for n in counts:
+        last, peak = next(reversed(peaks.items()))
+        if available is not None and (
+            peak + kept * (n - last) > available or kept * images > 2 * available
+        ):
+            return peak + kept * (images - last)
         work(n)  # compiles kernels, makes what is kept for good
-        peaks.append(_peak(partial(work, n)))
-    measured = zip(counts, peaks, strict=True)
-    slopes = [max(0, b - a) / (m - n) for (n, a), (m, b) in pairwise(measured)]
-    exact = max(peaks) + min(slopes, default=0.0) * (images - counts[-1])
+        peaks[n] = _peak(partial(work, n))
+    slopes = [max(0, b - a) / (m - n) for (n, a), (m, b) in pairwise(peaks.items()) if n]
+    exact = max(peaks.values()) + min(slopes, default=0.0) * (images - counts[-1])
     return int(exact * 9 / 8)  # the pool rounds its blocks up by as much
 
 
