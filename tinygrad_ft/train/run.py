@@ -148,6 +148,7 @@ def execute(
                 *facts,
                 ("data", splits.describe()),
                 *_left_out(splits),
+                ("test-time augmentation", settings.tta),
                 ("training time", _training_time(outcome)),
                 ("finished", time.strftime("%Y-%m-%d %H:%M")),
                 ("fingerprint of the weights", short(outcome.weights_fingerprint)),
