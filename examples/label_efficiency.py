@@ -91,7 +91,7 @@ for labels in options.labels:
             own = ("--lr", RATE, "--seed", str(seed))
             cell.append(accuracy(folder, *words, *budget, *own))
         found[name].append(cell)
-print("\n| labels a class | " + " | ".join(WAYS) + " |\n|---" * (len(WAYS) + 1) + "|")
+print("\n| labels a class | " + " | ".join(WAYS) + " |\n" + "|---" * (len(WAYS) + 1) + "|")
 for row, labels in enumerate(options.labels):
     cells = [found[name][row] for name in WAYS]
     spread = (f"{mean(c):.1%}" + (f" ± {stdev(c):.1%}" if len(c) > 1 else "") for c in cells)
