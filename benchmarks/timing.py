@@ -18,11 +18,12 @@ MOST_CALLS = 10_000
 class Effort:
     """How long to measure: number of rounds, least seconds in a slot, seconds before a slot.
 
-    OpenBLAS's workers spin for about 30 ms after their last job, the OpenMP runtimes' for a few."""
+    OpenBLAS's workers spin for 30 ms after their last job, on some hosts for more than 50 (another
+    kernel took twice as long then, and its own time after 200); the OpenMP runtimes' for a few."""
 
     rounds: int = 9
     slot: float = 0.02
-    pause: float = 0.05
+    pause: float = 0.25
 
 
 QUICK = Effort(rounds=1, slot=0.0, pause=0.005)
