@@ -73,6 +73,7 @@ def command(
             raise WriteError(f"{path} cannot be written: there is no folder {Path(path).parent}")
     card = describe_weights(model_file, options)
     divisor = chosen_temperature(temperature, card, model_file)
+    tta = tta or card.tta
     split = split or _default_split(data)
     with reporter.phases("decoding") as progress:
         dataset = open_dataset(
@@ -93,9 +94,7 @@ def command(
         card = replace(card, architecture=architecture, classes=tuple(dataset.classes))
     model, card = load_model(model_file, card)
     with reporter.phase("evaluating", len(dataset)) as phase:
-        scores = predict_scores(
-            model, dataset, card.preprocessing, tta=tta or card.tta, on_batch=phase.advance
-        )
+        scores = predict_scores(model, dataset, card.preprocessing, tta=tta, on_batch=phase.advance)
     check_scores(scores.scores, model_file)
     found = assess(scores.at(divisor))
     m = found.metrics
@@ -116,16 +115,13 @@ def command(
             "split": split,
             "data_fingerprint": dataset.fingerprint,
             "left_out": len(bad),
-            "tta": tta or card.tta,
+            "tta": tta,
             **found.as_dict(card.classes),
         }
         text = json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"
         atomic_write(Path(json_path), text.encode("utf-8", "backslashreplace"))
     if report_path is not None:
-        _write_report(
-            *(Path(report_path), found, model, card, dataset, model_file, data, split),
-            tta or card.tta,
-        )
+        _write_report(Path(report_path), found, model, card, dataset, model_file, data, split, tta)
     return 0
 
 

@@ -99,7 +99,7 @@ def predict_scores(
             for images, targets in loader:
                 views = [images] if tta == "none" else [images, images[..., ::-1].copy("K")]
                 found = [model(Tensor(view)).numpy() for view in views]
-                scores.append(sum(found) / np.float32(len(found)))
+                scores.append(np.mean(found, axis=0))
                 labels.append(targets)
                 if on_batch is not None:
                     on_batch(len(targets))
