@@ -34,8 +34,8 @@ class Semaphore:
         place = (ctypes.addressof(self._memory) + 63) // 64 * 64
         if library.sem_init(ctypes.c_void_p(place), 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "sem_init failed")
-        self.wait = (_address(library.sem_wait), place, 0, 0)
-        self.post = (_address(library.sem_post), place, 0, 0)
+        self.wait = (function_address(library.sem_wait), place, 0, 0)
+        self.post = (function_address(library.sem_post), place, 0, 0)
 
     def _macos(self) -> None:
         """Grand Central Dispatch; macOS has no unnamed POSIX semaphores."""
@@ -44,19 +44,20 @@ class Semaphore:
         library.dispatch_semaphore_create.argtypes = [ctypes.c_long]
         handle = library.dispatch_semaphore_create(0)
         forever = -1  # DISPATCH_TIME_FOREVER
-        self.wait = (_address(library.dispatch_semaphore_wait), handle, forever, 0)
-        self.post = (_address(library.dispatch_semaphore_signal), handle, 0, 0)
+        self.wait = (function_address(library.dispatch_semaphore_wait), handle, forever, 0)
+        self.post = (function_address(library.dispatch_semaphore_signal), handle, 0, 0)
 
     def _windows(self) -> None:
         library: Any = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
         library.CreateSemaphoreW.restype = ctypes.c_void_p
         handle = library.CreateSemaphoreW(None, 0, 0x7FFFFFFF, None)
         infinite = 0xFFFFFFFF
-        self.wait = (_address(library.WaitForSingleObject), handle, infinite, 0)
-        self.post = (_address(library.ReleaseSemaphore), handle, 1, 0)
+        self.wait = (function_address(library.WaitForSingleObject), handle, infinite, 0)
+        self.post = (function_address(library.ReleaseSemaphore), handle, 1, 0)
 
 
-def _address(function: Any) -> int:
+def function_address(function: Any) -> int:
+    """Where a foreign function starts, for `atomic.call_system`."""
     address = ctypes.cast(function, ctypes.c_void_p).value
     assert address is not None
     return address

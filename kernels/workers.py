@@ -15,7 +15,9 @@ several threads write has a cache line of its own:
     DONE     tasks that have been finished
     JOB      the body and its arguments; not changed before all tasks are done
     STOP     1 when the threads are to end
-    HELPERS  for each helper: 1 while it sleeps, then how to put it to sleep and to wake it
+    APART    what separation.py needs to know of the process
+    HELPERS  for each helper: 1 while it sleeps; how to put it to sleep and to wake it; how to keep
+             it off its caller's core
 
 A task is claimed by replacing TICKET by TICKET + 1. As the number of the job is part of it, a
 thread that has read an old ticket cannot claim a task of a later job by mistake.
@@ -40,11 +42,12 @@ from kernels.atomic import (
 )
 from kernels.cache import Kernel, kernel
 from kernels.semaphore import Semaphore
+from kernels.separation import Separation, keep_away
 from kernels.simd import int64_at
 
 LINE = 16  # words: 128 bytes, as processors fetch cache lines in pairs
-TICKET, DONE, JOB, STOP, HELPERS = 0, LINE, 2 * LINE, 3 * LINE, 4 * LINE
-ASLEEP, WAIT, POST = 0, 1, 5  # words of a helper
+TICKET, DONE, JOB, STOP, APART, HELPERS = 0, LINE, 2 * LINE, 3 * LINE, 4 * LINE, 6 * LINE
+ASLEEP, WAIT, POST, SEPARATE = 0, 1, 5, 9  # words of a helper
 
 MOST = 256
 """Threads in all, at most."""
@@ -127,6 +130,7 @@ def run(state, body, ints, floats, tasks, helpers, patience):
         helper = state + (HELPERS + i * LINE) * 8
         if atomic_replace(helper + ASLEEP * 8, 1, 0):
             its = int64_at(helper)
+            keep_away(state + APART * 8, helper + SEPARATE * 8)
             call_system(its[POST], its[POST + 1], its[POST + 2], its[POST + 3])
     call_body(body, ints, floats, 0, tasks)
     _help(state)
@@ -143,11 +147,14 @@ class _Pool:
         self._memory = ctypes.create_string_buffer(8 * words + 128)
         self.state = -(-ctypes.addressof(self._memory) // 128) * 128
         self._semaphores: list[Semaphore] = []
+        self._separation: Separation | None = None
 
     def grow(self, helpers: int) -> None:
         """Start threads until there are so many."""
         for module_kernel in (serve, run, wait):
             module_kernel.load()
+        if self._separation is None:
+            self._separation = Separation(self.state + APART * 8)
         while len(self.threads) < helpers:
             semaphore = Semaphore()
             place = self.state + (HELPERS + len(self.threads) * LINE) * 8
@@ -162,6 +169,7 @@ class _Pool:
                 daemon=True,
             )
             thread.start()
+            self._separation.add(place + SEPARATE * 8, thread.native_id or 0)
             self._semaphores.append(semaphore)
             self.threads.append(thread)
 

@@ -9,7 +9,7 @@ import pytest
 
 from kernels import get_num_threads, set_num_threads
 from kernels.cache import kernel, registry
-from kernels.parallel import launch, share
+from kernels.parallel import cores_available, launch, share
 from kernels.simd import float64_at, int64_at
 from kernels.workers import MOST
 
@@ -128,6 +128,25 @@ def run(then, **environment):
         timeout=120,
         check=False,
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="helpers choose their cores on Linux only")
+@pytest.mark.skipif(cores_available() < 2, reason="there is one core only")
+def test_a_helper_that_is_woken_keeps_off_its_callers_core():
+    then = """
+import threading, time
+cores = os.sched_getaffinity(0)
+work()
+helper = next(t for t in threading.enumerate() if t.name == "kernels 1")
+for core in cores:
+    os.sched_setaffinity(0, {core})
+    time.sleep(0.1)
+    work()
+    found = os.sched_getaffinity(helper.native_id)
+    assert found == cores - {core}, (core, found)
+"""
+    done = run(then)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
