@@ -5,10 +5,8 @@ addresses that are multiples of 8.
 """
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
+from kernels.language import cgutils, intrinsic, signature_of, words
 from kernels.simd import INT, pointer
 
 _ORDER = "seq_cst"
@@ -21,7 +19,7 @@ def atomic_load(typingctx, address):
     def codegen(context, builder, signature, args):
         return builder.load_atomic(pointer(builder, args[0], INT), _ORDER, 8)
 
-    return types.int64(types.int64), codegen
+    return signature_of("int64(int64)"), codegen
 
 
 @intrinsic
@@ -32,7 +30,7 @@ def atomic_store(typingctx, address, value):
         builder.store_atomic(args[1], pointer(builder, args[0], INT), _ORDER, 8)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), codegen
+    return signature_of(words(2)), codegen
 
 
 @intrinsic
@@ -42,7 +40,7 @@ def atomic_add(typingctx, address, value):
     def codegen(context, builder, signature, args):
         return builder.atomic_rmw("add", pointer(builder, args[0], INT), args[1], _ORDER)
 
-    return types.int64(types.int64, types.int64), codegen
+    return signature_of("int64(int64, int64)"), codegen
 
 
 @intrinsic
@@ -54,7 +52,7 @@ def atomic_replace(typingctx, address, expected, value):
         result = builder.cmpxchg(place, args[1], args[2], _ORDER, _ORDER)
         return builder.extract_value(result, 1)
 
-    return types.boolean(types.int64, types.int64, types.int64), codegen
+    return signature_of("boolean(int64, int64, int64)"), codegen
 
 
 @intrinsic
@@ -70,7 +68,7 @@ def pause(typingctx):
             builder.call(function, [])
         return context.get_dummy_value()
 
-    return types.void(), codegen
+    return signature_of(words(0)), codegen
 
 
 @intrinsic
@@ -83,7 +81,7 @@ def call_body(typingctx, address, ints, floats, task, tasks):
         builder.call(function, args[1:])
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 5), codegen
+    return signature_of(words(5)), codegen
 
 
 @intrinsic
@@ -95,4 +93,4 @@ def call_system(typingctx, address, first, second, third):
         function = builder.inttoptr(args[0], function_type.as_pointer())
         return builder.sext(builder.call(function, args[1:]), INT)
 
-    return types.int64(*[types.int64] * 4), codegen
+    return signature_of("int64(int64, int64, int64, int64)"), codegen

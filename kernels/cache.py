@@ -11,7 +11,7 @@ TINYGRAD_FT_CACHE_DIR if that is set. The key is a hash of everything the code d
 source of the kernel's module and of every module of this package that it imports (directly or not),
 the versions of Python, Numba and llvmlite, the processor and its features, the vector width,
 Numba's code generation settings. An edit or an upgrade therefore leads to another directory and old
-code is never found. Numba itself would notice only edits of the file that holds the kernel.
+code is never found. Numba is not imported while everything is found (object_code.py).
 
 The hash follows lines of the form `from kernels.x import y` (a test compares them with what kernels
 really use); a module that imports the package as a whole depends on all of it. A kernel declared
@@ -19,8 +19,8 @@ outside the package works too, as long as its helpers are in its own file or in 
 
 The directory is made private to the user (mode 0700), because
 a cache file is code. Files are replaced atomically, so any number of processes may start at once; a
-damaged file is recompiled. Without a writable directory kernels are compiled in memory, and
-`cache_info()` says so.
+damaged file is recompiled. Where nothing can be written, kernels that are not there are compiled in
+memory, and `cache_info()` says so.
 
 One kernel may call another one as a plain C function, at the price of a few nanoseconds and none of
 the compile time that inlining costs: see `Kernel.symbol`.
@@ -38,25 +38,24 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
-import numba
 import platformdirs
-from numba import types
-from numba.core import sigutils
-from numba.core.ccallback import CFunc
 
 from kernels.host import LANES, cpu_features, cpu_name
+from kernels.language import Symbol
+from kernels.object_code import ObjectCode, compiled
 
 DIRECTORY_VARIABLE = "TINYGRAD_FT_CACHE_DIR"
 PACKAGE = Path(__file__).parent
 UNUSED_DAYS = 30
 """A cache directory of an older version that no process used for so long is deleted."""
 
-registry: dict[str, "Compiled"] = {}
+registry: dict[str, "Kernel"] = {}
 """All kernels by name, "module.function"."""
 _lock = threading.RLock()
 _counts = {"compiled": 0, "loaded": 0}
@@ -88,6 +87,15 @@ def _source(name: str) -> str | None:
 
 
 @cache
+def _imports_of(name: str) -> tuple[str, ...]:
+    """The modules of this package that one of them imports."""
+    text = _source(name) or ""
+    if _IMPORT_WHOLE.search(text):  # could be anything: depend on everything
+        return tuple(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+    return tuple(_IMPORT.findall(text))
+
+
+@cache
 def sources_of(module: str) -> dict[str, str]:
     """Names and texts of the modules of this package that a module depends on, with itself."""
     found: dict[str, str] = {}
@@ -98,26 +106,30 @@ def sources_of(module: str) -> dict[str, str]:
         if name in found or text is None:
             continue
         found[name] = text
-        waiting += _IMPORT.findall(text)
-        if _IMPORT_WHOLE.search(text):  # could be anything: depend on everything
-            waiting += [path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"]
+        waiting += _imports_of(name)
     return dict(sorted(found.items()))
+
+
+SETTINGS = ("NUMBA_OPT", "NUMBA_BOUNDSCHECK", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+"""Environment variables by which Numba generates other code; it also reads SETTINGS_FILE."""
+SETTINGS_FILE = Path(".numba_config.yaml")
 
 
 @cache
 def _surroundings() -> str:
     """Everything but source code that compiled code depends on."""
-    config: Any = numba.config
+    file = SETTINGS_FILE.read_text(encoding="utf-8") if SETTINGS_FILE.is_file() else ""
     return "\n".join(
         [
             platform.python_implementation(),
             sys.version,
-            numba.__version__,
+            version("numba"),
             llvmlite.__version__,
             cpu_name(),
             cpu_features(),
             str(LANES),
-            repr([config.OPT, config.BOUNDSCHECK, config.CPU_NAME, config.CPU_FEATURES]),
+            repr([os.environ.get(name) for name in SETTINGS]),
+            file,
         ]
     )
 
@@ -130,16 +142,20 @@ def _directory_name(module: str) -> str:
     return f"{module}-{digest.hexdigest()[:20]}"
 
 
+def directory_of(module: str) -> Path:
+    """Where a module's kernels are kept, if they are."""
+    return cache_directory() / _directory_name(module)
+
+
 def writable_directory(module: str) -> Path | None:
-    """The kernel cache directory for a module, made if need be; None if it cannot be written."""
+    """The same, made if need be; None if it cannot be written."""
     global _problem
-    path = cache_directory() / _directory_name(module)
+    path = directory_of(module)
     try:
         if not path.is_dir():
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             _remove_unused(path, module)
         tempfile.TemporaryFile(dir=path).close()
-        os.utime(path)
     except OSError as error:
         _problem = f"cannot write to {path}: {error.strerror or error}"
         return None
@@ -157,50 +173,7 @@ def _remove_unused(path: Path, module: str) -> None:
 # ------------------------------------------------------------------------------------------ kernels
 
 
-class Compiled:
-    """Something that is compiled once per process, or loaded from disk; listed in
-    `registered()`."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.module = function.__module__.removeprefix("kernels.")
-        self.name = f"{self.module}.{function.__name__}"
-        self.function = function
-        self.ready = False
-        registry[self.name] = self
-        # Read the sources now: code that is in memory must never be filed under a later edit's key.
-        sources_of(self.module)
-
-    def load(self) -> None:
-        """Compile, or load from disk. Safe to call from several threads, and cheap when done."""
-        if self.ready:
-            return
-        with _lock:
-            if self.ready:
-                return
-            directory = writable_directory(self.module)
-            config: Any = numba.config
-            before = config.CACHE_DIR
-            # Numba reads this setting only while the cache is being attached, so the rest of the
-            # process keeps its own.
-            config.CACHE_DIR = str(directory or "")
-            try:
-                from_disk = self._build(cached=directory is not None)
-            finally:
-                config.CACHE_DIR = before
-            _counts["loaded" if from_disk else "compiled"] += 1
-            self.ready = True
-
-    def on_disk(self) -> bool:
-        """True if the compiled code is in the cache directory."""
-        directory = cache_directory() / _directory_name(self.module)
-        return any(directory.glob(f"*/{self.module}.{self.function.__name__}-*.nbc"))
-
-    def _build(self, cached: bool) -> bool:
-        """Make the code ready; returns True if it came from disk."""
-        raise NotImplementedError
-
-
-class Kernel(Compiled):
+class Kernel:
     """A compiled function without Python objects: integers, floats and addresses only.
 
     address  where the machine code starts (compiles on first use)
@@ -210,97 +183,123 @@ class Kernel(Compiled):
     def __init__(
         self,
         function: Callable[..., Any],
-        signature: Any,
+        signature: str,
         needs: Sequence["Kernel"],
         fastmath: Iterable[str],
     ) -> None:
-        super().__init__(function)
+        self.module = function.__module__.removeprefix("kernels.")
+        self.name = f"{self.module}.{function.__name__}"
+        self.function = function
         self.needs = tuple(needs)
+        self.ready = False
         self._signature = signature
         self._fastmath = fastmath
-        self._code: Any = None
-        arguments, result = sigutils.normalize_signature(signature)
+        self._loaded: tuple[int, Any] | None = None
         self._symbol_name = "tinygrad_ft_" + self.name.replace(".", "_")
-        self.symbol = types.ExternalFunction(self._symbol_name, result(*arguments))
+        self.symbol = Symbol(self._symbol_name, signature)
+        registry[self.name] = self
+        # Read the sources now: code that is in memory must never be filed under a later edit's key.
+        sources_of(self.module)
 
-    def _build(self, cached: bool) -> bool:
-        for other in self.needs:
-            other.load()
-        code = self._make(cached)
-        if cached and not _compiles(code):
-            # A damaged cache file: forget it and write a good one. If that fails too (a full disk,
-            # or an error in the kernel itself), do without the disk.
-            code = self._make(cached)
-            code._cache.flush()
-            if not _compiles(code):
-                code = self._make(False)
-                code.compile()
-        elif not cached:
-            code.compile()
-        self._code = code
-        llvm.add_symbol(self._symbol_name, code.address)
-        return bool(code.cache_hits)
+    @property
+    def file(self) -> Path:
+        """Where the compiled code is kept, if it is."""
+        return directory_of(self.module) / f"{self.name}.kernel"
 
-    def _make(self, cached: bool) -> Any:
-        options = {"nogil": True, "error_model": "numpy", "fastmath": set(self._fastmath)}
-        code = CFunc(
-            self.function, sigutils.normalize_signature(self._signature), locals={}, options=options
-        )
-        if cached:
-            code.enable_caching()
-        return code
+    def on_disk(self) -> bool:
+        """True if the compiled code is in the cache directory."""
+        return self.file.is_file()
+
+    def load(self) -> None:
+        """Compile, or load from disk. Safe to call from several threads, and cheap when done."""
+        if self.ready:
+            return
+        with _lock:
+            if self.ready:
+                return
+            for other in self.needs:
+                other.load()
+            code = self._from_disk()
+            if code is not None:
+                _counts["loaded"] += 1
+            else:
+                code, _ = self._compiled()
+                self._to_disk(code)
+                _counts["compiled"] += 1
+            self._loaded = code.load()
+            llvm.add_symbol(self._symbol_name, self._loaded[0])
+            self.ready = True
+
+    def _from_disk(self) -> ObjectCode | None:
+        """The code, if it is there and whole."""
+        try:
+            code = ObjectCode.from_bytes(self.file.read_bytes())
+            os.utime(self.file.parent)
+        except OSError:
+            return None
+        return code if code is not None and code.fits() else None
+
+    def _to_disk(self, code: ObjectCode) -> None:
+        """Keep the code if there is room for it; a full disk is no reason not to work."""
+        global _problem
+        if writable_directory(self.module) is None:
+            return
+        part = self.file.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            part.write_bytes(code.to_bytes())
+            part.replace(self.file)
+        except OSError as error:
+            _problem = f"cannot write {self.file}: {error.strerror or error}"
+            part.unlink(missing_ok=True)
 
     @cached_property
     def address(self) -> int:
         self.load()
-        return int(self._code.address)
+        assert self._loaded is not None
+        return self._loaded[0]
 
     @cached_property
     def call(self) -> Callable[..., Any]:
         """The kernel as a Python callable on integers (addresses too) and floats; releases the
         GIL."""
-        arguments, result = sigutils.normalize_signature(self._signature)
-        function_type = ctypes.CFUNCTYPE(_ctype(result), *map(_ctype, arguments))
-        return function_type(self.address)
+        result, arguments = self._signature.removesuffix(")").split("(", 1)
+        types = [_ctype(name) for name in (result, *_names(arguments))]
+        return ctypes.CFUNCTYPE(*types)(self.address)
 
     def llvm_ir(self) -> str:
-        """The optimised LLVM code, for reading."""
+        """The optimised LLVM code, for reading. Compiles the kernel anew."""
         self.load()
-        return str(self._code.inspect_llvm())
+        return self._compiled()[1]
+
+    def _compiled(self) -> tuple[ObjectCode, str]:
+        return compiled(self.function, self._symbol_name, self._signature, self._fastmath)
 
     def __repr__(self) -> str:
         return f"<kernel {self.name}{'' if self.ready else ' (not compiled yet)'}>"
 
 
-def _compiles(code: Any) -> bool:
-    try:
-        code.compile()
-    except Exception:
-        return False
-    return True
+def _names(arguments: str) -> list[str]:
+    """The types in a signature's brackets."""
+    return [name.strip() for name in arguments.split(",") if name.strip()]
 
 
-def _ctype(type_: Any) -> Any:
-    if type_ == types.void:
-        return None
-    return ctypes.c_double if type_ == types.float64 else ctypes.c_int64
+def _ctype(name: str) -> Any:
+    return {"void": None, "float64": ctypes.c_double}.get(name, ctypes.c_int64)
 
 
-BODY = types.void(
-    types.CPointer(types.int64), types.CPointer(types.float64), types.int64, types.int64
-)
+BODY = "void(CPointer(int64), CPointer(float64), int64, int64)"
 """The signature of a parallel body: (integers and addresses, numbers, task, number of tasks)."""
 
 
 def kernel(
-    signature: Any = BODY,
+    signature: str = BODY,
     *,
     needs: Iterable[Kernel] = (),
     fastmath: Iterable[str] = frozenset({"contract"}),
 ) -> Callable[[Callable[..., Any]], Kernel]:
     """Declare a kernel.
 
-    signature  Numba signature, as text or types; by default that of a parallel body
+    signature  Numba's, as text; by default that of a parallel body
     needs      kernels that this one calls through their `.symbol`
     fastmath   LLVM flags; the default allows a*b+c in one rounding and nothing that could lose a
                NaN or an infinity

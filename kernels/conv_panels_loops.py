@@ -1,8 +1,7 @@
 """The loops of the weight gradient of panels (conv_panels.py says what they are for)."""
 
-from numba import njit
-
 from kernels.cache import kernel
+from kernels.language import njit
 from kernels.microkernel import multiply_columns
 from kernels.packing import fill_zero, split_channels
 from kernels.parallel import share

@@ -10,11 +10,11 @@ result they have completed. Results, and the residual, are dense and channels la
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
 from numpy.typing import NDArray
 
 from kernels import buffers
 from kernels.addresses import address
+from kernels.language import njit
 from kernels.simd import (
     LANES,
     PANEL,
@@ -41,7 +41,7 @@ def finish_pixels(pixels, at, channels, finish, offset):
     scale, shift, residual, relu = finish[0], finish[1], finish[2], finish[3]
     if scale == 0 and residual == 0 and relu == 0:
         return
-    zero = splat(types.float32(0))
+    zero = splat(np.float32(0))
     step = 4 * channels
     whole = channels - channels % LANES
     for i in range(pixels):

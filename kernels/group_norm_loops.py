@@ -8,9 +8,9 @@ Memory is (images, pixels, channels), float32. A piece of work is one image, or 
 import math
 
 import numpy as np
-from numba import njit
 
 from kernels.cache import kernel
+from kernels.language import njit
 from kernels.parallel import share
 from kernels.simd import float32_at, float64_at
 

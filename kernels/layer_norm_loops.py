@@ -8,10 +8,10 @@ Every CHUNK numbers they are added up in float64, so that no float32 sum has man
 import math
 
 import numpy as np
-from numba import njit
 
 from kernels.cache import kernel
 from kernels.host import LANES
+from kernels.language import njit
 from kernels.parallel import share
 from kernels.simd import (
     add,

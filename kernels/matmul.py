@@ -24,13 +24,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from kernels import buffers
 from kernels.addresses import address
 from kernels.cache import kernel
 from kernels.finish import Finish, FinishTable, finish_pixels
+from kernels.language import njit
 from kernels.microkernel import multiply_columns, multiply_rows
 from kernels.packing import copy_block
 from kernels.parallel import get_num_threads, launch, share

@@ -30,10 +30,8 @@ here. Unrolling k by 2 or 8 instead of 4 changes nothing.
 
 from typing import Any
 
-from numba import types
-from numba.extending import intrinsic
-
 from kernels.cache import kernel
+from kernels.language import intrinsic, signature_of, words
 from kernels.microkernel_code import constant, emit_initial, emit_products, emit_result
 from kernels.simd import BYTE, INT, LANES, PANEL, pointer
 
@@ -87,7 +85,7 @@ def _rows_tile(n_rows: int) -> Any:
             emit_result(builder, sums, c_rows, lanes, accumulate)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 10), codegen
+        return signature_of(words(10)), codegen
 
     return tile
 
@@ -133,7 +131,7 @@ def _channels_tile(n_rows: int) -> Any:
             emit_result(builder, sums, c_rows, lanes, accumulate)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 11), codegen
+        return signature_of(words(11)), codegen
 
     return tile
 
@@ -179,7 +177,7 @@ def _columns_tile(n_rows: int) -> Any:
             emit_result(builder, sums, c_rows, lanes, accumulate)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 11), codegen
+        return signature_of(words(11)), codegen
 
     return tile
 
@@ -190,7 +188,7 @@ _columns0, _columns1, _columns2, _columns3 = map(_columns_tile, TILE_ROWS)
 _channels0, _channels1, _channels2, _channels3 = map(_channels_tile, TILE_ROWS)
 
 
-@kernel(types.void(*[types.int64] * 11))
+@kernel(words(11))
 def multiply_rows(rows, a, a_offsets, offsets, n_offsets, k, b, c, c_offsets, lanes, accumulate):
     """C[i, 0:lanes] (+)= sum over r, k of A[i, r, k] * B[r, k, 0:lanes], for i in 0 .. rows-1.
 
@@ -225,7 +223,7 @@ def multiply_rows(rows, a, a_offsets, offsets, n_offsets, k, b, c, c_offsets, la
         i += _H3
 
 
-@kernel(types.void(*[types.int64] * 12))
+@kernel(words(12))
 def multiply_columns(
     rows, a, offsets, n_offsets, k, a_step, b, b_step, c, c_step, lanes, accumulate
 ):
@@ -300,7 +298,7 @@ def multiply_columns(
         i += _H3
 
 
-@kernel(types.void(*[types.int64] * 12))
+@kernel(words(12))
 def multiply_channels(
     rows, a, a_offsets, offsets, n_offsets, k, a_step, b, c, c_offsets, lanes, accumulate
 ):

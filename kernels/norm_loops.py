@@ -11,10 +11,10 @@ task. ints and floats are what the callers in norm.py pass, in that order.
 import math
 
 import numpy as np
-from numba import njit, types
 
 from kernels.atomic import atomic_add
 from kernels.cache import kernel
+from kernels.language import njit
 from kernels.parallel import share
 from kernels.simd import (
     LANES,
@@ -48,7 +48,7 @@ def _sum_deviations(x, row_step, rows, centre_at, target_step, length):
         at = centre_at + j
         c0, c1 = load(at), load(at + 4 * LANES)
         c2, c3 = load(at + 8 * LANES), load(at + 12 * LANES)
-        zero = splat(types.float32(0))
+        zero = splat(np.float32(0))
         s0, s1, s2, s3, q0, q1, q2, q3 = zero, zero, zero, zero, zero, zero, zero, zero
         for r in range(rows):
             line = x + r * row_step + j
@@ -70,7 +70,7 @@ def _sum_deviations(x, row_step, rows, centre_at, target_step, length):
     while j < stop:
         n = (stop - j) // 4
         centre = load_first(centre_at + j, n)
-        shift, spread = splat(types.float32(0)), splat(types.float32(0))
+        shift, spread = splat(np.float32(0)), splat(np.float32(0))
         for r in range(rows):
             deviation = sub(load_first(x + r * row_step + j, n), centre)
             shift = add(shift, deviation)
@@ -99,7 +99,7 @@ def _sum_gradients(grad, x, vectors, relu, passes, masked, row_step, rows, targe
     `vectors` has the rows centre, scale, shift. What counts of grad: see `_counting`; with relu 2
     it is also written to `masked`, which may be grad itself."""
     v, stop = 4 * LANES, length * 4
-    zero = splat(types.float32(0))
+    zero = splat(np.float32(0))
     j = 0
     while j + 4 * v <= stop:
         of = vectors + j
@@ -162,11 +162,11 @@ def _sum_gradients(grad, x, vectors, relu, passes, masked, row_step, rows, targe
         kept, left = uint8_at(passes + r * row_step // 4), float32_at(masked + r * row_step)
         for i in range(j // 4, length):
             deviation, value = line[i] - centre[i], whole[i]
-            if relu == 1 and deviation * scale[i] + shift[i] < types.float32(0):
-                value = types.float32(0)
+            if relu == 1 and deviation * scale[i] + shift[i] < np.float32(0):
+                value = np.float32(0)
             if relu == 2:
                 if kept[i] == 0:
-                    value = types.float32(0)
+                    value = np.float32(0)
                 left[i] = value
             grads[i] += value
             products[i] += value * deviation
@@ -281,7 +281,7 @@ def prepare(of, eps, vectors, channels, wide, gradient):
 @njit(nogil=True)
 def _normalize_row(x, vectors, step, length, out, residual, passes, relu):
     """`normalize` for some positions; `step`: bytes from the row of centres to that of scales."""
-    zero = splat(types.float32(0))
+    zero = splat(np.float32(0))
     whole = length - length % LANES
     for at in range(0, 4 * whole, 4 * LANES):
         of = vectors + at
@@ -301,9 +301,9 @@ def _normalize_row(x, vectors, step, length, out, residual, passes, relu):
         if residual != 0:
             one += added[j]
         if passes != 0:
-            uint8_at(passes)[j] = not (one < types.float32(0))
-        if relu != 0 and one < types.float32(0):
-            one = types.float32(0)
+            uint8_at(passes)[j] = not (one < np.float32(0))
+        if relu != 0 and one < np.float32(0):
+            one = np.float32(0)
         results[j] = one
 
 
@@ -414,8 +414,8 @@ def _gradient_row(grad, x, vectors, step, length, out, relu):
     offset = float32_at(vectors + 4 * step)
     for j in range(whole, length):
         deviation, value = values[j] - centre[j], grads[j]
-        if relu == 1 and deviation * scales[j] + shift[j] < types.float32(0):
-            value = types.float32(0)
+        if relu == 1 and deviation * scales[j] + shift[j] < np.float32(0):
+            value = np.float32(0)
         results[j] = value * scales[j] + offset[j] + deviation * slope[j]
 
 

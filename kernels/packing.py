@@ -15,11 +15,11 @@ with a whole block that overlaps the one before it. With masks throughout, packi
 ResNet-50's 1x1 convolutions takes three times as long.
 """
 
+import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
 from kernels.cache import kernel
+from kernels.language import intrinsic, njit, signature_of, words
 from kernels.simd import (
     INT,
     LANES,
@@ -73,7 +73,7 @@ def _transpose(typingctx, source, lane_step, target, target_step):
             emit_store(builder, place, value)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 4), codegen
+    return signature_of(words(4)), codegen
 
 
 @intrinsic
@@ -109,10 +109,10 @@ def _transpose_part(typingctx, source, lane_step, lanes, rows, target, target_st
         return context.get_dummy_value()
 
     assert VECTOR.count == LANES
-    return types.void(*[types.int64] * 7), codegen
+    return signature_of(words(7)), codegen
 
 
-@kernel(types.void(*[types.int64] * 8))
+@kernel(words(8))
 def copy_block(source, row_step, lane_step, rows, lanes, target, target_step, width):
     """target[row][lane] = source[row][lane] for lane < lanes, 0 for lanes <= lane < width.
 
@@ -175,7 +175,7 @@ def copy_floats(source, target, n):
 @njit(nogil=True)
 def fill_zero(target, n):
     """Write n zeros."""
-    zero = splat(types.float32(0))
+    zero = splat(np.float32(0))
     whole = n - n % LANES
     for i in range(0, whole, LANES):
         store(target + 4 * i, zero)
@@ -186,7 +186,7 @@ def fill_zero(target, n):
 _copy_block = copy_block.symbol
 
 
-@kernel(types.void(*[types.int64] * 15), needs=[copy_block])
+@kernel(words(15), needs=[copy_block])
 def stage_rows(
     source,
     row_step,
@@ -254,7 +254,7 @@ def stage_rows(
                     )
 
 
-@kernel(types.void(*[types.int64] * 7), needs=[copy_block])
+@kernel(words(7), needs=[copy_block])
 def split_channels(source, pixel_step, channel_step, pixels, channels, target, panel_step):
     """Pixels into panels of 16 channels: target[panel][pixel][16], with zeros behind the last
     channel.

@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from kernels.addresses import address
 from kernels.cache import Kernel
+from kernels.language import njit
 from kernels.workers import MOST, do
 
 

@@ -15,9 +15,8 @@ import os
 import sys
 from typing import Any
 
-from numba import njit
-
 from kernels.atomic import call_system
+from kernels.language import njit
 from kernels.semaphore import function_address
 from kernels.simd import int64_at
 

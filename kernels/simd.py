@@ -12,14 +12,13 @@ NaN and infinity: every operation follows IEEE 754. `maximum` returns its second
 comparison is false, so `maximum(0, x)` keeps a NaN in x.
 """
 
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
 
 from kernels.host import LANES
+from kernels.language import cgutils, intrinsic, numba, signature_of, types
 
 PANEL = 16
 VECTORS = PANEL // LANES
@@ -31,20 +30,21 @@ VECTOR = ir.VectorType(FLOAT, LANES)
 _LANE_INDEX = ir.IntType(32)
 
 
-class VectorType(types.Type):
+@cache
+def vector_type() -> Any:
     """Numba's name for a vector register of float32."""
+    extending = numba().extending
 
-    def __init__(self) -> None:
-        super().__init__(name=f"vector{LANES}xfloat32")
+    class VectorType(types.Type):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__(name=f"vector{LANES}xfloat32")
 
+    @extending.register_model(VectorType)
+    class _VectorModel(extending.models.PrimitiveModel):  # type: ignore[name-defined]
+        def __init__(self, manager: Any, type_: Any) -> None:
+            super().__init__(manager, type_, VECTOR)
 
-vector = VectorType()
-
-
-@register_model(VectorType)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, type_: Any) -> None:
-        super().__init__(manager, type_, VECTOR)
+    return VectorType()
 
 
 # ------------------------------------------------------- pieces of code, shared with microkernel.py
@@ -137,19 +137,21 @@ def emit_prefetch(builder: Any, address: Any, write: bool) -> None:
 # --------------------------------------------------------------------------------------- intrinsics
 
 
-def _intrinsic(result: Any, *arguments: Any) -> Any:
+def _intrinsic(signature: str) -> Any:
     """Turn `emit(builder, *values) -> value or None` into a Numba intrinsic of one fixed
-    signature."""
+    signature, in which `vector` is the type of vectors."""
 
     def decorate(emit: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             value = emit(builder, *args)
             return context.get_dummy_value() if value is None else value
 
-        signature = result(*arguments)
-        names = ", ".join(f"a{i}" for i in range(len(arguments)))
+        def found() -> tuple[Any, Any]:
+            return signature_of(signature, vector=vector_type()), codegen
+
+        names = ", ".join(f"a{i}" for i in range(signature.count(",") + 1))
         # Numba looks at the number of parameters, so each arity needs a function of its own.
-        typer = eval(f"lambda typingctx, {names}: found", {"found": (signature, codegen)})
+        typer = eval(f"lambda typingctx, {names}: found()", {"found": found})
         typer.__name__ = typer.__qualname__ = emit.__name__
         typer.__doc__ = emit.__doc__
         typer.__module__ = __name__
@@ -158,94 +160,94 @@ def _intrinsic(result: Any, *arguments: Any) -> Any:
     return decorate
 
 
-@_intrinsic(vector, types.int64)
+@_intrinsic("vector(int64)")
 def load(builder, address):
     """The LANES floats at an address."""
     return emit_load(builder, address)
 
 
-@_intrinsic(types.void, types.int64, vector)
+@_intrinsic("void(int64, vector)")
 def store(builder, address, value):
     """Write LANES floats to an address."""
     emit_store(builder, address, value)
 
 
-@_intrinsic(vector, types.int64, types.int64)
+@_intrinsic("vector(int64, int64)")
 def load_first(builder, address, n):
     """The first n floats at an address (n may be <= 0 or >= LANES), zero in the other lanes."""
     return emit_load_first(builder, address, emit_first_lanes(builder, n))
 
 
-@_intrinsic(types.void, types.int64, vector, types.int64)
+@_intrinsic("void(int64, vector, int64)")
 def store_first(builder, address, value, n):
     """Write the first n lanes (n may be <= 0 or >= LANES)."""
     emit_store_first(builder, address, value, emit_first_lanes(builder, n))
 
 
-@_intrinsic(types.void, types.int64)
+@_intrinsic("void(int64)")
 def prefetch(builder, address):
     """Ask for the cache line at an address, which will be read. Never a fault, even outside an
     array."""
     emit_prefetch(builder, address, write=False)
 
 
-@_intrinsic(vector, types.int64)
+@_intrinsic("vector(int64)")
 def broadcast(builder, address):
     """The float at an address, in every lane."""
     return emit_splat(builder, builder.load(pointer(builder, address, FLOAT)))
 
 
-@_intrinsic(vector, types.float32)
+@_intrinsic("vector(float32)")
 def splat(builder, x):
     """A float, in every lane."""
     return emit_splat(builder, x)
 
 
-@_intrinsic(vector, vector, vector, vector)
+@_intrinsic("vector(vector, vector, vector)")
 def fma(builder, x, y, z):
     """x * y + z."""
     return emit_fma(builder, x, y, z)
 
 
-@_intrinsic(vector, vector, vector)
+@_intrinsic("vector(vector, vector)")
 def add(builder, x, y):
     """x + y."""
     return builder.fadd(x, y)
 
 
-@_intrinsic(vector, vector, vector)
+@_intrinsic("vector(vector, vector)")
 def sub(builder, x, y):
     """x - y."""
     return builder.fsub(x, y)
 
 
-@_intrinsic(vector, vector, vector)
+@_intrinsic("vector(vector, vector)")
 def mul(builder, x, y):
     """x * y."""
     return builder.fmul(x, y)
 
 
-@_intrinsic(vector, vector, vector)
+@_intrinsic("vector(vector, vector)")
 def maximum(builder, x, y):
     """The greater one, lane by lane; y if either is NaN."""
     return builder.select(builder.fcmp_ordered(">", x, y), x, y)
 
 
-@_intrinsic(vector, vector, vector, vector)
+@_intrinsic("vector(vector, vector, vector)")
 def select_positive(builder, condition, x, y):
     """x where condition > 0, else y."""
     zero = ir.Constant(VECTOR, [0.0] * LANES)
     return builder.select(builder.fcmp_ordered(">", condition, zero), x, y)
 
 
-@_intrinsic(vector, vector, vector)
+@_intrinsic("vector(vector, vector)")
 def keep_unless_negative(builder, condition, x):
     """x where condition is not below 0 (NaN is not), else 0."""
     zero = ir.Constant(VECTOR, [0.0] * LANES)
     return builder.select(builder.fcmp_ordered("<", condition, zero), zero, x)
 
 
-@_intrinsic(vector, types.int64, vector)
+@_intrinsic("vector(int64, vector)")
 def keep_where(builder, address, x):
     """x where the LANES bytes at an address are not 0, else 0."""
     bytes_type = ir.VectorType(BYTE, LANES)
@@ -255,7 +257,7 @@ def keep_where(builder, address, x):
     return builder.select(chosen, x, ir.Constant(VECTOR, [0.0] * LANES))
 
 
-@_intrinsic(types.void, types.int64, vector)
+@_intrinsic("void(int64, vector)")
 def store_signs(builder, address, x):
     """LANES bytes at an address: 0 where x is below 0, else (NaN as well) 1."""
     zero = ir.Constant(VECTOR, [0.0] * LANES)
@@ -267,7 +269,7 @@ def store_signs(builder, address, x):
     instruction.align = 1
 
 
-@_intrinsic(types.float32, vector)
+@_intrinsic("float32(vector)")
 def add_lanes(builder, x):
     """The sum over the lanes, pairwise: lane i + lane i + n/2, and again, down to one."""
     n = LANES
@@ -280,22 +282,16 @@ def add_lanes(builder, x):
     return builder.extract_element(x, ir.Constant(_LANE_INDEX, 0))
 
 
-def _at(type_: Any, name: str) -> Any:
-    @_intrinsic(types.CPointer(type_), types.int64)
+def _at(name: str, type_: Any) -> Any:
+    @_intrinsic(f"CPointer({name})(int64)")
     def at(builder, address):
-        return builder.inttoptr(address, at_type)
+        return builder.inttoptr(address, type_.as_pointer())
 
-    at_type = {
-        "float32_at": FLOAT,
-        "float64_at": ir.DoubleType(),
-        "int64_at": INT,
-        "uint8_at": BYTE,
-    }[name].as_pointer()
     return at
 
 
-float32_at = _at(types.float32, "float32_at")
+float32_at = _at("float32", FLOAT)
 """`float32_at(address)[i]`: memory as an array of float32, no bounds, no negative indices."""
-float64_at = _at(types.float64, "float64_at")
-int64_at = _at(types.int64, "int64_at")
-uint8_at = _at(types.uint8, "uint8_at")
+float64_at = _at("float64", ir.DoubleType())
+int64_at = _at("int64", INT)
+uint8_at = _at("uint8", BYTE)

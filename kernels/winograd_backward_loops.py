@@ -1,9 +1,8 @@
 """The loop of winograd_backward.py: both gradients of a convolution from those behind its batch
 norm, unit by unit."""
 
-from numba import njit
-
 from kernels.cache import kernel
+from kernels.language import njit
 from kernels.microkernel import multiply_columns, multiply_rows
 from kernels.norm_loops import gradient_of_pixels, prepare
 from kernels.packing import stage_rows

@@ -1,9 +1,8 @@
 """The loops of Winograd's convolution (winograd.py says what they are for)."""
 
-from numba import njit
-
 from kernels.cache import kernel
 from kernels.finish import finish_pixels
+from kernels.language import njit
 from kernels.microkernel import multiply_columns, multiply_rows
 from kernels.packing import stage_rows
 from kernels.parallel import share

@@ -27,10 +27,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from kernels.cache import kernel
+from kernels.language import intrinsic, signature_of, words
 from kernels.simd import (
     INT,
     LANES,
@@ -162,7 +161,7 @@ def _two_dimensional(
                             emit_store(builder, place, value)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 6), codegen
+        return signature_of(words(6)), codegen
 
     return transform
 
@@ -176,7 +175,7 @@ _output_more_vector = _two_dimensional(_output, ((0, 2), (1, 3)), 6, accumulate=
 _weight_gradient_vector = _two_dimensional(_weight_gradient, ((0, 2), (1,)), 6)
 
 
-@kernel(types.void(*[types.int64] * 7))
+@kernel(words(7))
 def transform_input(source, row_step, pixel_step, panels, target, position_step, panel_step):
     """BT d B of the 6x6 tile at `source`, `panels` panels of channels: 36 rows, position_step
     apart."""
@@ -192,7 +191,7 @@ def transform_input(source, row_step, pixel_step, panels, target, position_step,
             )
 
 
-@kernel(types.void(*[types.int64] * 7))
+@kernel(words(7))
 def transform_gradient(source, row_step, pixel_step, panels, target, position_step, panel_step):
     """A dy AT of the 4x4 tile at `source`."""
     for p in range(panels):
@@ -207,7 +206,7 @@ def transform_gradient(source, row_step, pixel_step, panels, target, position_st
             )
 
 
-@kernel(types.void(*[types.int64] * 11))
+@kernel(words(11))
 def transform_output(
     source,
     position_step,
@@ -260,7 +259,7 @@ def transform_output(
                         store_first(to + 4 * i, value, lanes - i)
 
 
-@kernel(types.void(*[types.int64] * 5))
+@kernel(words(5))
 def transform_weight(source, row_step, column_step, target, position_step):
     """G g GT of one panel of 3x3 kernels."""
     for v in range(0, 4 * PANEL, 4 * LANES):
@@ -269,7 +268,7 @@ def transform_weight(source, row_step, column_step, target, position_step):
         )
 
 
-@kernel(types.void(*[types.int64] * 3))
+@kernel(words(3))
 def transform_weight_gradient(source, position_step, target):
     """GT u G of one panel: nine rows of a panel, one after the other."""
     for v in range(0, 4 * PANEL, 4 * LANES):

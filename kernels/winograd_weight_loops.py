@@ -1,8 +1,7 @@
 """Winograd's transforms of weights and of their gradient, from and to (O, I, 3, 3)."""
 
-from numba import njit
-
 from kernels.cache import kernel
+from kernels.language import njit
 from kernels.packing import copy_block
 from kernels.parallel import share
 from kernels.simd import LANES, PANEL, add, load, prefetch, store

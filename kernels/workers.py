@@ -29,8 +29,6 @@ import os
 import threading
 import time
 
-from numba import njit
-
 from kernels.atomic import (
     atomic_add,
     atomic_load,
@@ -41,6 +39,7 @@ from kernels.atomic import (
     pause,
 )
 from kernels.cache import Kernel, kernel
+from kernels.language import njit
 from kernels.semaphore import Semaphore
 from kernels.separation import Separation, keep_away
 from kernels.simd import int64_at
