@@ -12,6 +12,11 @@ never overwritten by a later one. The memory is 64-byte aligned and holds whatev
 
 The pool keeps at most `set_pool_limit` bytes of unused memory (default a quarter of the machine's
 memory, at most 4 GiB), dropping the blocks that were unused for longest; `trim()` drops them all.
+
+A kernel that was put off (parallel.py) may still read or write memory that has returned. Another
+kernel may have it at once, for it will run later; who says `later=True` promises to touch it by
+kernels alone that say the same. Everybody else waits for the kernel, and another thread gets other
+memory.
 """
 
 import ctypes
@@ -27,6 +32,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kernels.addresses import address
+from kernels.workers import ahead, catch_up
 
 SMALLEST = 256 * 1024
 """Arrays of fewer bytes are plain NumPy arrays."""
@@ -54,7 +60,11 @@ class _Pool:
         self.unused = 0
         self.limit = _default_limit()
 
-    def take(self, size: int) -> NDArray[np.uint8]:
+    def take(self, size: int, later: bool) -> NDArray[np.uint8]:
+        if ahead.pending and not later:
+            catch_up()
+        if ahead.pending and ahead.owner != threading.get_ident():
+            return np.empty(size, np.uint8)
         with self.lock:
             self._collect()
             found = self.blocks.get(size)
@@ -81,7 +91,7 @@ class _Pool:
         self._drop(self.limit)
 
     def _drop(self, limit: int) -> None:
-        while self.unused > limit:
+        while self.unused > limit and not ahead.pending:
             size, oldest = next(iter(self.blocks.items()))
             if oldest:
                 oldest.pop()
@@ -109,23 +119,29 @@ def _owner_type(size: int) -> Any:
         if block is not None:
             _pool.put(block)
 
-    return type("_Owner", (ctypes.c_char * size,), {"__del__": give_back})
+    return type("_Owner", (ctypes.c_char * size,), {"__del__": give_back, "is_reused": True})
 
 
 def _from_pool(
-    shape: Sequence[int], dtype: np.dtype[Any], nbytes: int, strides: Sequence[int] | None
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    nbytes: int,
+    strides: Sequence[int] | None,
+    later: bool,
 ) -> NDArray[Any]:
     # Sizes are rounded so that nearly equal requests share blocks: 1/8 of slack at most.
     step = max(4096, 1 << (nbytes.bit_length() - 4))
     size = -(-(nbytes + _ALIGNMENT) // step) * step
-    block = _pool.take(size)
+    block = _pool.take(size, later)
     start = address(block)
     owner = _owner_type(size).from_address(start)
     owner.block = block
     return np.ndarray(shape, dtype, owner, -start % _ALIGNMENT, strides)
 
 
-def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+def empty(
+    shape: int | Sequence[int], dtype: DTypeLike = np.float32, *, later: bool = False
+) -> NDArray[Any]:
     """An uninitialised C-contiguous array, like `numpy.empty`, from reused memory if it is
     large."""
     dtype = np.dtype(dtype)
@@ -133,7 +149,7 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < SMALLEST or dtype.hasobject or min(shape) < 0:
         return np.empty(shape, dtype)
-    return _from_pool(shape, dtype, nbytes, None)
+    return _from_pool(shape, dtype, nbytes, None, later)
 
 
 def empty_like(array: NDArray[Any]) -> NDArray[Any]:
@@ -150,7 +166,9 @@ def zeros(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     return array
 
 
-def empty_nhwc(n: int, c: int, h: int, w: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+def empty_nhwc(
+    n: int, c: int, h: int, w: int, dtype: DTypeLike = np.float32, *, later: bool = False
+) -> NDArray[Any]:
     """An uninitialised array of shape N,C,H,W whose memory is ordered N,H,W,C (channels last)."""
     dtype = np.dtype(dtype)
     size = dtype.itemsize
@@ -158,13 +176,13 @@ def empty_nhwc(n: int, c: int, h: int, w: int, dtype: DTypeLike = np.float32) ->
     if nbytes < SMALLEST or min(n, c, h, w) < 0:
         return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
     strides = (h * w * c * size, size, w * c * size, c * size)
-    return _from_pool((n, c, h, w), dtype, nbytes, strides)
+    return _from_pool((n, c, h, w), dtype, nbytes, strides, later)
 
 
-def aligned(nbytes: int) -> NDArray[np.uint8]:
+def aligned(nbytes: int, *, later: bool = False) -> NDArray[np.uint8]:
     """Uninitialised bytes that start at a multiple of 64, for a kernel's working memory."""
     if nbytes >= SMALLEST:
-        return empty(nbytes, np.uint8)
+        return empty(nbytes, np.uint8, later=later)
     memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
     start = -address(memory) % _ALIGNMENT
     return memory[start : start + nbytes]
@@ -176,16 +194,26 @@ def spread(nbytes: int) -> int:
     return 64 * (-(-nbytes // 64) | 1)
 
 
+def is_reused(array: Any) -> bool:
+    """Whether an array's memory is a block of the pool, which lives on without the array."""
+    base = getattr(array, "base", None)
+    if isinstance(base, np.ndarray):
+        base = base.base
+    return getattr(base, "is_reused", False)
+
+
 def set_pool_limit(nbytes: int) -> None:
     """How many bytes of unused memory the pool may keep."""
     if nbytes < 0:
         raise ValueError(f"set_pool_limit: nbytes must not be negative, not {nbytes}")
     _pool.limit = nbytes
+    catch_up()
     _pool.drop(nbytes)
 
 
 def trim() -> None:
     """Give all unused memory back to the system."""
+    catch_up()
     _pool.drop(0)
 
 

@@ -34,6 +34,7 @@ from kernels.finish import Finish
 from kernels.matmul import multiply_finished
 from kernels.prepared import Prepared
 from kernels.winograd import set_winograd, winograd_enabled
+from kernels.workers import catch_up
 
 __all__ = [
     "conv2d_forward",
@@ -150,7 +151,7 @@ def _result(op: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype[
     """`out`, checked, or a new array: channels last for images."""
     if out is None:
         n, c, h, w = shape
-        return buffers.empty_nhwc(n, c, h, w, dtype)
+        return buffers.empty_nhwc(n, c, h, w, dtype, later=True)
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(
             f"{op}: out is {out.dtype} {out.shape}, the result is {dtype} {tuple(shape)}"
@@ -200,6 +201,7 @@ def conv2d_forward(
     if finish is not None:
         finish.check(op, result)
     if math.prod(shape.result) * weight.size == 0 or dtype == np.float64:
+        catch_up()
         result[...] = 0
         if dtype == np.float64 and weight.size:
             general.forward(x, weight, result, *shape.parameters)
@@ -207,7 +209,7 @@ def conv2d_forward(
             finish.in_numpy(result)
     else:
         usable = _channels_last(result) if finish is None else _dense(result)
-        target = result if usable else buffers.empty_nhwc(*result.shape)
+        target = result if usable else buffers.empty_nhwc(*result.shape, later=True)
         if (images := shape.as_matrices(x, target)) is not None:
             multiply_finished(images[0], weight[:, :, 0, 0].T, images[1], finish, prepared)
         elif winograd.pays(x.shape, weight.shape, target.shape, *shape.parameters):
@@ -216,6 +218,7 @@ def conv2d_forward(
             axes = _axes(forward_axis, x.shape, weight.shape, shape)
             run_gather(x, weight, target, *axes, groups, False, finish, prepared)
         if target is not result:
+            catch_up()
             result[...] = target
     return result
 
@@ -248,13 +251,15 @@ def conv2d_grad_input(
     if accumulate and out is None:
         raise ValueError(f"{op}: accumulate needs an out to add to")
     if grad_out.size * weight.size == 0 or result.size == 0:
+        catch_up()
         result[...] = result if accumulate else 0
         return result
     in_place = dtype == np.float32 and _channels_last(result)
     n, c, h, w = result.shape
-    target = result if in_place else buffers.empty_nhwc(n, c, h, w, dtype)
+    target = result if in_place else buffers.empty_nhwc(n, c, h, w, dtype, later=True)
     more = accumulate and in_place
     if dtype == np.float64:
+        catch_up()
         general.grad_input(grad_out, weight, target, *shape.parameters)
     elif (images := shape.as_matrices(grad_out, target)) is not None:
         multiply_finished(images[0], weight[:, :, 0, 0], images[1], accumulate=more)
@@ -264,6 +269,7 @@ def conv2d_grad_input(
         axes = _axes(grad_input_axis, input_shape, weight.shape, shape)
         run_gather(grad_out, weight, target, *axes, groups, True, accumulate=more)
     if target is not result:
+        catch_up()
         result[...] = result + target if accumulate else target
     return result
 
@@ -291,14 +297,16 @@ def conv2d_grad_weight(
     shape.check_grad(op, grad_out)
     dtype = _dtype(op, grad_out, x)
     weight_shape = tuple(weight_shape)
-    result = buffers.empty(weight_shape, dtype) if out is None else out
+    result = buffers.empty(weight_shape, dtype, later=True) if out is None else out
     result = _result(op, result, weight_shape, dtype)
     if grad_out.size * x.size == 0 or result.size == 0:
+        catch_up()
         result[...] = 0
     elif dtype == np.float64:
+        catch_up()
         general.grad_weight(grad_out, x, result, *shape.parameters)
     else:
-        target = result if result.flags.c_contiguous else buffers.empty(weight_shape)
+        target = result if result.flags.c_contiguous else buffers.empty(weight_shape, later=True)
         if winograd.pays(x.shape, weight_shape, grad_out.shape, *shape.parameters):
             winograd.grad_weight(grad_out, x, target, shape.padding)
         else:
@@ -309,6 +317,7 @@ def conv2d_grad_weight(
             else:
                 run_weight_gradient(grad_out, read, target, *axes, groups)
         if target is not result:
+            catch_up()
             result[...] = target
     return result
 

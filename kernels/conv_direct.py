@@ -35,6 +35,7 @@ from kernels.conv_plan import Axis, GatherPlan, Layout, Pair, WeightPlan, gather
 from kernels.finish import Finish, FinishTable
 from kernels.parallel import get_num_threads, launch
 from kernels.prepared import Prepared
+from kernels.workers import catch_up
 
 PANEL = 16
 SHARED_WEIGHTS = 768 * 1024
@@ -58,7 +59,7 @@ def _unit_ints(
         *(plan.first_row, plan.first_column, plan.source_step),
         *(n, units.count, units.images, units.bands, units.band_rows, int(units.in_place)),
         *(units.stage_rows, units.stage_columns, stage.pixel, stage.row, stage.image),
-        *(buffers.aligned(tasks * task_bytes), task_bytes),
+        *(buffers.aligned(tasks * task_bytes, later=True), task_bytes),
     ]
 
 
@@ -128,6 +129,8 @@ def run_gather(
             *(table.numbers, int(accumulate)),
         ],
         tasks=min(tasks, plan.units.count),
+        later=True,
+        keep=(plan, table),
     )
 
 
@@ -146,7 +149,7 @@ def _packed(
     # Groups lie one after the other along O, for either role of O.
     lane_group = 0 if transposed else outer * o_step
     k_group = inner * o_step if transposed else 0
-    packed = buffers.aligned(plan.weight_bytes)
+    packed = buffers.aligned(plan.weight_bytes, later=True)
     tasks = get_num_threads() if weight.size > 20_000 else 1
     launch(
         pack_weights,
@@ -163,9 +166,10 @@ def _packed(
             k_group,
             plan.positions,
             packed,
-            buffers.aligned(tasks * n_positions * 64),
+            buffers.aligned(tasks * n_positions * 64, later=True),
         ),
         tasks=tasks,
+        later=True,
     )
     return packed
 
@@ -177,6 +181,7 @@ def one_step_positions(weight: NDArray[np.float32]) -> NDArray[np.float32]:
         return weight
     if kw == 1:
         return weight.transpose(0, 1, 3, 2)
+    catch_up()
     return np.ascontiguousarray(weight)
 
 
@@ -208,7 +213,7 @@ def run_weight_gradient(
     if not by_panels:
         tasks = min(tasks, units.count)
     n_partials = 1 if by_panels else tasks
-    partial = buffers.aligned(n_partials * partial_bytes)
+    partial = buffers.aligned(n_partials * partial_bytes, later=True)
     gradient_bytes = units.images * units.band_rows * plan.column_count * 64
     layout = Layout.of(grad_out)
     launch(
@@ -224,6 +229,8 @@ def run_weight_gradient(
             *(int(channelwise), plan.block_offsets, plan.blocks[:, 2] * (panels * 64)),
         ],
         tasks=tasks,
+        later=True,
+        keep=(plan,),
     )
     tasks = get_num_threads() if result.size > 20_000 else 1
     launch(
@@ -237,9 +244,10 @@ def run_weight_gradient(
             outer,
             n_positions,
             result,
-            buffers.aligned(tasks * PANEL * 64),
+            buffers.aligned(tasks * PANEL * 64, later=True),
             panels * 64,
             64,
         ),
         tasks=tasks,
+        later=True,
     )

@@ -139,7 +139,7 @@ def run_panels(grad_out: Array, x: Array, result: Array, rows: Axis, columns: Ax
     if not by_panels:
         tasks = min(tasks, plan.count)
     n_partials = 1 if by_panels else tasks
-    partial = buffers.aligned(n_partials * partial_bytes)
+    partial = buffers.aligned(n_partials * partial_bytes, later=True)
     stage_image = plan.rows * plan.columns * 64
     stage_panel = buffers.spread(plan.images * stage_image)
     gradient_panel = buffers.spread(plan.images * plan.band_rows * columns.count * 64)
@@ -159,17 +159,19 @@ def run_panels(grad_out: Array, x: Array, result: Array, rows: Axis, columns: Ax
             *(plan.pixel_rows, columns.source_step * 64, int(plan.flat), np.zeros(1, np.int64)),
             *(n_positions, plan.positions),
             *(int(by_panels), partial, partial_bytes),
-            *(buffers.aligned(tasks * task_bytes), task_bytes),
+            *(buffers.aligned(tasks * task_bytes, later=True), task_bytes),
             *(x_panels * stage_panel, gradient_panel),
         ],
         tasks=tasks,
+        later=True,
     )
     tasks = get_num_threads() if result.size > 20_000 else 1
     launch(
         reduce_weights,
         (
             *(partial, n_partials, partial_bytes, 1, channels, outer, n_positions, result),
-            *(buffers.aligned(tasks * PANEL * 64), 64, n_positions * channels * 64),
+            *(buffers.aligned(tasks * PANEL * 64, later=True), 64, n_positions * channels * 64),
         ),
         tasks=tasks,
+        later=True,
     )

@@ -37,6 +37,7 @@ from kernels.buffers import empty
 from kernels.cache import kernel
 from kernels.parallel import launch, share
 from kernels.simd import float32_at, uint8_at
+from kernels.workers import catch_up
 
 Array = NDArray[Any]
 
@@ -71,8 +72,10 @@ def _result_order(*arrays: Array) -> list[int]:
     return _axis_order(arrays[0])
 
 
-def _empty(shape: Sequence[int], order: Sequence[int], dtype: DTypeLike) -> Array:
-    memory = empty([shape[axis] for axis in order], dtype)
+def _empty(
+    shape: Sequence[int], order: Sequence[int], dtype: DTypeLike, later: bool = False
+) -> Array:
+    memory = empty([shape[axis] for axis in order], dtype, later=later)
     inverse = [0] * len(order)
     for place, axis in enumerate(order):
         inverse[axis] = place
@@ -230,10 +233,11 @@ def add(a: Array, b: Array) -> Array:
     """a + b. Raises ValueError if the shapes differ."""
     _check_shapes("add", a=a, b=b)
     order = _result_order(a, b)
-    out = _empty(a.shape, order, np.result_type(a, b))
+    out = _empty(a.shape, order, np.result_type(a, b), later=True)
     if _float32(a, b) and _flat(order, a, b):
-        launch(_add, (a, b, out, a.size))
+        launch(_add, (a, b, out, a.size), later=True)
     else:
+        catch_up()
         np.add(a, b, out=out)
     return out
 
@@ -246,8 +250,9 @@ def accumulate(target: Array, value: Array) -> None:
     """
     _check_shapes("accumulate", target=target, value=value)
     if _flat_in_place("accumulate", (target,), value):
-        launch(_accumulate, (target, value, target.size))
+        launch(_accumulate, (target, value, target.size), later=True)
     else:
+        catch_up()
         np.add(target, value, out=target, casting="same_kind")
 
 

@@ -27,6 +27,7 @@ from kernels.simd import (
     store,
     store_first,
 )
+from kernels.workers import catch_up
 
 Array = NDArray[Any]
 
@@ -128,6 +129,7 @@ def dense(image: Array) -> Array:
     last = image.transpose(0, 2, 3, 1)
     if last.flags.c_contiguous:
         return last
+    catch_up()
     copy = buffers.empty(last.shape, image.dtype)
     np.copyto(copy, last)
     return copy

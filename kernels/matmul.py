@@ -292,7 +292,7 @@ def multiply_finished(
     # whole rows, so that they can be finished
     tasks = min(tasks, -(-m // 8))
     table = FinishTable(finish, n)
-    work = buffers.aligned(tasks * _TABLE_BYTES)
+    work = buffers.aligned(tasks * _TABLE_BYTES, later=True)
     launch(
         multiply,
         (
@@ -301,15 +301,17 @@ def multiply_finished(
             *(table.numbers, int(accumulate)),
         ),
         tasks=tasks,
+        later=True,
+        keep=(table,),
     )
 
 
 def _packed(b: NDArray[Any]) -> NDArray[Any]:
     k, n = b.shape
     count = -(-n // PANEL)
-    panels = buffers.aligned(count * k * 64)
+    panels = buffers.aligned(count * k * 64, later=True)
     tasks = get_num_threads() if k * n >= SMALL // 16 else 1
-    launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count))
+    launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count), later=True)
     return panels
 
 

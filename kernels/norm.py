@@ -57,6 +57,7 @@ from kernels.norm_loops import (
     statistics,
 )
 from kernels.parallel import get_num_threads, launch
+from kernels.workers import catch_up
 
 Array = NDArray[Any]
 
@@ -110,6 +111,7 @@ def _channels_last(x: Array) -> Array:
     last = x.transpose(0, *range(2, x.ndim), 1)  # quicker than np.moveaxis
     if last.flags.c_contiguous:
         return last
+    catch_up()
     copy = empty(last.shape, x.dtype)
     np.copyto(copy, last)
     return copy
@@ -177,10 +179,13 @@ def batch_norm_statistics(
             ),
             (momentum,),
             tasks=rows.tasks,
+            later=True,
         )
         if direct:
             return Statistics(mean, var, cut_off)
+        catch_up()
     elif x.size:
+        catch_up()
         axes = tuple(range(last.ndim - 1))
         with np.errstate(all="ignore"):
             last.mean(axes, out=mean)
@@ -218,6 +223,7 @@ def batch_norm_apply(
         of = _Factors(weight, bias, *statistics)
         vectors = _rows(x).vectors(3)
         return _normalized("batch_norm_apply", x, vectors, residual, relu, keep_mask, of, eps)
+    catch_up()
     scale = weight / np.sqrt(var + var.dtype.type(eps))
     vectors = np.stack([mean, scale, np.asarray(bias, scale.dtype)])
     return _normalized("batch_norm_apply", x, vectors, residual, relu, keep_mask)
@@ -227,8 +233,13 @@ class _Factors:
     """What norm_loops._prepare reads, and the arrays behind the addresses."""
 
     def __init__(self, *vectors: Array) -> None:
-        self.arrays = [v if v.flags.c_contiguous else v.copy() for v in vectors]
+        self.arrays = [v if v.flags.c_contiguous else _copied(v) for v in vectors]
         self.table = np.array([address(v) for v in self.arrays], np.int64)
+
+
+def _copied(vector: Array) -> Array:
+    catch_up()
+    return vector.copy()
 
 
 def _normalized(
@@ -251,8 +262,8 @@ def _normalized(
     last = _channels_last(x)
     added = [] if residual is None else [_channels_last(residual)]
     dtype = np.result_type(x, vectors)
-    out = empty(last.shape, dtype)
-    passes = empty(last.shape, np.bool_) if keep_mask else None
+    out = empty(last.shape, dtype, later=True)
+    passes = empty(last.shape, np.bool_, later=True) if keep_mask else None
     if dtype == np.float32 and x.size:
         rows = _rows(x)
         launch(
@@ -265,8 +276,11 @@ def _normalized(
             ),
             (eps,),
             tasks=rows.tasks,
+            later=True,
+            keep=(of,),
         )
     else:
+        catch_up()
         with np.errstate(all="ignore"):
             np.subtract(last, vectors[0], out=out)
             out *= vectors[1]
@@ -317,6 +331,7 @@ def batch_norm_backward(
     if not can_wait(grad_out, x, weight, mean, var):
         _check("batch_norm_backward", x, weight=weight, mean=mean, var=var)
         _check_grad(grad_out, x)
+        catch_up()
         kept = None if passes is None else _channels_last(passes)
         pair = _channels_last(grad_out), _channels_last(x)
         return _backward_in_numpy(*pair, weight, mean, var, eps, relu, kept)
@@ -330,12 +345,13 @@ class NormGradient:
 
     grad, x   N, ..., C in contiguous memory, float32: what comes in, and the batch norm's input
     factors   address of what norm_loops.prepare reads
+    of        what is behind factors, and must live as long
     relu      1 if grad counts only where relu let the batch norm's result pass
     """
 
     def __init__(self, grad: Array, x: Array, of: "_Factors", eps: float, relu: int) -> None:
         self.grad, self.x, self.eps, self.relu = grad, x, eps, relu
-        self._of = of
+        self.of = of
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -343,11 +359,11 @@ class NormGradient:
 
     @property
     def factors(self) -> Array:
-        return self._of.table
+        return self.of.table
 
     def array(self) -> Array:
         """(N, C, ...) in channels-last memory."""
-        out = empty(self.x.shape, np.float32)
+        out = empty(self.x.shape, np.float32, later=True)
         rows = _rows(_channels_second(self.x))
         launch(
             gradient,
@@ -358,6 +374,8 @@ class NormGradient:
             ),
             (self.eps,),
             tasks=rows.tasks,
+            later=True,
+            keep=(self.of,),
         )
         return _channels_second(out)
 
@@ -396,7 +414,7 @@ def batch_norm_backward_later(
     if passes is not None:
         kept, counts = _channels_last(passes), 2
         if not in_place and np.may_share_memory(grad, grad_out):
-            masked = empty(last.shape, np.float32)
+            masked = empty(last.shape, np.float32, later=True)
     sums = _rows(x, SUM_WIDTH)
     launch(
         gradient_sums,
@@ -408,6 +426,8 @@ def batch_norm_backward_later(
         ),
         (eps,),
         tasks=sums.tasks,
+        later=True,
+        keep=(of,),
     )
     later = NormGradient(masked, last, of, eps, counts % 2)
     grads = (later, grad_weight, grad_bias)

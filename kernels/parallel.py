@@ -13,6 +13,23 @@ addresses; a body that wants to index them uses `simd.float32_at` and its relati
 Work is split by task number and number of tasks alone, so the same number of threads gives the same
 bits.
 
+Running ahead. A training step is a few hundred launches, and between two of them Python works for
+a tenth of a millisecond while all other threads wait. So within
+
+    with run_ahead(): ...
+
+and while `ahead.allowed` is set (`allowing`), launches that say `later=True` may return before they
+are done, and the caller goes on to prepare the next ones while the helpers work; it joins them at
+the end of the block, at a launch without `later`, when it calls `catch_up()`, or when too many
+wait. Kernels still run one after the other, in the order of their launches, so they need not know.
+But Python must not look at memory that a kernel has yet to write, nor write or give away memory
+that a kernel has yet to read:
+
+- who reads or writes the contents of an array without a kernel calls `catch_up()` first;
+- arrays in `ints` and what is in `keep` live until the kernel is done, but those whose memory
+  belongs to `buffers` and need not: it may go to the next kernel at once, which comes later
+  (buffers.py takes care of the rest).
+
 workers.py has the threads.
 """
 
@@ -20,13 +37,15 @@ import os
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kernels.addresses import address
+from kernels.buffers import is_reused
 from kernels.cache import Kernel
 from kernels.language import njit
-from kernels.workers import MOST, do
+from kernels.workers import MOST, ahead, catch_up, do, put_off
 
 
 def cores_available() -> int:
@@ -52,6 +71,7 @@ def set_num_threads(n: int) -> None:
     """Number of threads that every kernel uses from now on, 1 to 256; more than there are cores
     only makes them wait for each other. Raises ValueError outside that range."""
     global _threads
+    catch_up()
     if not isinstance(n, (int, np.integer)) or not 1 <= n <= MOST:
         raise ValueError(f"set_num_threads: n must be an integer from 1 to {MOST}, not {n!r}")
     _threads = int(n)
@@ -67,6 +87,8 @@ def launch(
     ints: Sequence[int | np.ndarray],
     floats: Sequence[float] = (),
     tasks: int | None = None,
+    later: bool = False,
+    keep: Sequence[Any] = (),
 ) -> None:
     """Run a body once per task, on as many threads, and wait for all.
 
@@ -75,13 +97,21 @@ def launch(
     tasks   how many; default `get_num_threads()`, and never more. Pass the number of independent
             pieces of work to keep a small problem from waking threads that would have nothing to
             do.
+    later   it may still be running when this returns, if the caller is in `run_ahead`
+    keep    what else must live until it is done: arrays behind addresses
     """
     tasks = _threads if tasks is None else max(1, min(tasks, _threads))
     # these lines run hundreds of times in a training step
     integers = array("q", [address(v) if isinstance(v, _ndarray) else v for v in ints])
     numbers = array("d", floats)
     ints_at, floats_at = integers.buffer_info()[0], numbers.buffer_info()[0]
+    if later and ahead.allowed and _threads > 1:
+        hold = [v for v in (*ints, *keep) if not isinstance(v, int) and not is_reused(v)]
+        if put_off(body, ints_at, floats_at, tasks, (integers, numbers, hold)):
+            return
     if tasks == 1:
+        if ahead.pending:
+            catch_up()
         body.call(ints_at, floats_at, 0, 1)
         return
     do(body, ints_at, floats_at, tasks)

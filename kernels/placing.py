@@ -18,6 +18,7 @@ from kernels.cache import kernel
 from kernels.packing import copy_floats
 from kernels.parallel import launch, share
 from kernels.simd import LANES, float32_at, int64_at, splat, store, store_first
+from kernels.workers import catch_up
 
 Array = NDArray[Any]
 
@@ -75,6 +76,7 @@ def place(out: Array, part: Array, source: Array, value: float = 0) -> None:
     dense = out.transpose(order).flags.c_contiguous
     kinds = {out.dtype, part.dtype, source.dtype}
     if out.ndim != 4 or out.size < LARGE or not dense or kinds != {np.dtype(np.float32)}:
+        catch_up()
         out[...] = value
         part[...] = source
         return
@@ -94,4 +96,4 @@ def place(out: Array, part: Array, source: Array, value: float = 0) -> None:
         ],
         np.int64,
     )
-    launch(_place, (out, source, table), (float(value),))
+    launch(_place, (out, source, table), (float(value),), later=True)

@@ -35,7 +35,7 @@ def vector_type() -> Any:
     """Numba's name for a vector register of float32."""
     extending = numba().extending
 
-    class VectorType(types.Type):  # type: ignore[name-defined,misc]
+    class VectorType(types.Type):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__(name=f"vector{LANES}xfloat32")
 

@@ -195,11 +195,11 @@ def transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Ar
     o_step, i_step, _, position_step = weight.strides
     lane_step, k_step = (i_step, o_step) if turned else (o_step, i_step)
     u_step = buffers.spread(panels(outer) * inner * 64)
-    u = buffers.aligned(36 * u_step)
+    u = buffers.aligned(36 * u_step, later=True)
     tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
-    scratch = buffers.aligned(tasks * TOGETHER * KERNEL)
+    scratch = buffers.aligned(tasks * TOGETHER * KERNEL, later=True)
     source = (weight, lane_step, k_step, position_step, outer, inner, int(turned))
-    launch(transform_weights, (*source, u, u_step, scratch), tasks=tasks)
+    launch(transform_weights, (*source, u, u_step, scratch), tasks=tasks, later=True)
     return u, u_step
 
 
@@ -226,7 +226,7 @@ def _convolve_fused(
         stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles
     )
     table = image_table(result, finish, accumulate)
-    work = buffers.aligned(tasks * task_bytes)
+    work = buffers.aligned(tasks * task_bytes, later=True)
     launch(
         fused_forward,
         [
@@ -235,6 +235,8 @@ def _convolve_fused(
             *(v_step, 36 * v_step, m_step, m_panel, 36 * m_step, plan.unit_tiles),
         ],
         tasks=min(tasks, plan.count),
+        later=True,
+        keep=(result, finish),
     )
 
 
@@ -256,22 +258,24 @@ def _convolve_by_step(
     v_step = buffers.spread(tiles * v_row)
     m_panel = tiles * 64
     m_step = buffers.spread(m_panel * panels(outer))
-    v = buffers.aligned(36 * v_step)
-    m = buffers.aligned(36 * m_step)
+    v = buffers.aligned(36 * v_step, later=True)
+    m = buffers.aligned(36 * m_step, later=True)
     units = unit_ints(source, plan)
     stage_bytes = buffers.spread(plan.images * plan.stage_image)
-    stage = buffers.aligned(tasks * stage_bytes)
+    stage = buffers.aligned(tasks * stage_bytes, later=True)
     busy = min(tasks, plan.count)
     place = (v, v_step, v_row, 64, stage, stage_bytes, panels(inner), 0)
-    launch(all_inputs, [*units, *place], tasks=busy)
+    launch(all_inputs, [*units, *place], tasks=busy, later=True)
     block = max(8, BLOCK_BYTES // v_row // 8 * 8)
     rows = np.arange(min(block, tiles), dtype=np.int64)
     tables = (np.zeros(1, np.int64), rows * v_row, rows * 64)
     shape = (m_panel, panels(outer), tiles)
-    launch(all_products, (v, v_step, inner, u, u_step, m, m_step, *shape, *tables, block))
-    scratch = buffers.aligned(tasks * 1024)
+    products = (v, v_step, inner, u, u_step, m, m_step, *shape, *tables, block)
+    launch(all_products, products, later=True)
+    scratch = buffers.aligned(tasks * 1024, later=True)
     table = image_table(result, finish, accumulate)
-    launch(all_outputs, [*units, table, m, m_step, m_panel, scratch, 1024], tasks=busy)
+    outputs = [*units, table, m, m_step, m_panel, scratch, 1024]
+    launch(all_outputs, outputs, tasks=busy, later=True, keep=(result, finish))
 
 
 # ---------------------------------------------------------------------------------- weight gradient
@@ -288,7 +292,7 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
     if inner * outer < WEIGHTS_BY_STEP_FROM**2:
         du, n_partials = _weight_gradient_fused(grad_out, x, du_step, padding)
     else:
-        du, n_partials = buffers.aligned(36 * du_step), 1
+        du, n_partials = buffers.aligned(36 * du_step, later=True), 1
         for part in _rounds(x.shape[0], size, inner, outer):
             accumulate = part.start > 0
             _weight_gradient_by_step(grad_out[part], x[part], du, du_step, padding, accumulate)
@@ -299,9 +303,10 @@ def finish_weight_gradient(du: Array, du_step: int, n_partials: int, result: Arr
     """result (O, C, 3, 3, C order) from the sum of the tasks' dU."""
     outer, inner = result.shape[:2]
     tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
-    scratch = buffers.aligned(tasks * PANEL * (36 * 64 + KERNEL))
+    scratch = buffers.aligned(tasks * PANEL * (36 * 64 + KERNEL), later=True)
     partials = (du, du_step, n_partials, 36 * du_step)
-    launch(write_weight_gradient, (*partials, outer, inner, result, scratch), tasks=tasks)
+    integers = (*partials, outer, inner, result, scratch)
+    launch(write_weight_gradient, integers, tasks=tasks, later=True)
 
 
 def _weight_gradient_fused(
@@ -313,7 +318,7 @@ def _weight_gradient_fused(
     wanted = wanted_tiles(inner, outer)
     plan = tile_plan(x.shape[0], inner, outer, size, padding, wanted, get_num_threads())
     tasks = min(get_num_threads(), plan.count)
-    du = buffers.aligned(tasks * 36 * du_step)
+    du = buffers.aligned(tasks * 36 * du_step, later=True)
     panel_step = plan.unit_tiles * 64
     v_step = buffers.spread(panel_step * panels(inner))
     d_step = buffers.spread(panel_step * panels(outer))
@@ -321,7 +326,7 @@ def _weight_gradient_fused(
     patch_bytes = plan.images * plan.patch_image
     task_bytes = buffers.spread(stage_bytes + patch_bytes + 36 * (v_step + d_step) + 64)
     table = image_table(grad_out)
-    work = buffers.aligned(tasks * task_bytes)
+    work = buffers.aligned(tasks * task_bytes, later=True)
     launch(
         fused_weight_gradient,
         [
@@ -330,6 +335,8 @@ def _weight_gradient_fused(
             *(v_step, 36 * v_step, d_step, 36 * d_step, panel_step),
         ],
         tasks=tasks,
+        later=True,
+        keep=(grad_out,),
     )
     return du, tasks
 
@@ -350,19 +357,21 @@ def _weight_gradient_by_step(
     panel_step = tiles * 64
     v_step = buffers.spread(panel_step * panels(inner))
     d_step = buffers.spread(panel_step * panels(outer))
-    v = buffers.aligned(36 * v_step)
-    d = buffers.aligned(36 * d_step)
+    v = buffers.aligned(36 * v_step, later=True)
+    d = buffers.aligned(36 * d_step, later=True)
     units = unit_ints(x, plan)
     stage_bytes = buffers.spread(plan.images * max(plan.stage_image, plan.patch_image))
-    stage = buffers.aligned(tasks * stage_bytes)
+    stage = buffers.aligned(tasks * stage_bytes, later=True)
     busy = min(tasks, plan.count)
     place = (v, v_step, 64, panel_step, stage, stage_bytes, panels(inner), 0)
-    launch(all_inputs, [*units, *place], tasks=busy)
+    launch(all_inputs, [*units, *place], tasks=busy, later=True)
     table = image_table(grad_out)
-    launch(all_gradients, [*units, table, d, d_step, panel_step, stage, stage_bytes], tasks=busy)
+    gradients = [*units, table, d, d_step, panel_step, stage, stage_bytes]
+    launch(all_gradients, gradients, tasks=busy, later=True, keep=(grad_out,))
     zero = np.zeros(1, np.int64)
     shape = (panel_step, panels(outer), tiles)
     launch(
         all_weight_products,
         (v, v_step, inner, d, d_step, du, du_step, *shape, zero, BLOCK_TILES, int(accumulate)),
+        later=True,
     )

@@ -79,10 +79,10 @@ def conv2d_backward(
     tables = 64 + buffers.spread(16 * plan.unit_tiles) + 20 * outer
     task_bytes = buffers.spread(stage_bytes + x_stage_bytes + area + 1024 + tables)
     du_step = buffers.spread(panels(outer) * inner * 64)
-    du = buffers.aligned(tasks * 36 * du_step)
+    du = buffers.aligned(tasks * 36 * du_step, later=True)
     nothing_more = FinishTable(None, inner)
     table, x_table = image_table(grad_x, nothing_more, accumulate), image_table(x)
-    work = buffers.aligned(tasks * task_bytes)
+    work = buffers.aligned(tasks * task_bytes, later=True)
     launch(
         fused_backward,
         [
@@ -94,7 +94,9 @@ def conv2d_backward(
         ],
         (grad_out.eps,),
         tasks=tasks,
+        later=True,
+        keep=(grad_x, x, grad_out.of, nothing_more),
     )
-    result = buffers.empty(weight.shape)
+    result = buffers.empty(weight.shape, later=True)
     winograd.finish_weight_gradient(du, du_step, tasks, result)
     return result

@@ -86,9 +86,9 @@ def convolve(
     tiles = images * plan.tiles_in_image
     v_chunk = tiles * CHUNK * 4
     v_step = buffers.spread(-(-inner // CHUNK) * v_chunk)
-    v = buffers.aligned(36 * v_step)
+    v = buffers.aligned(36 * v_step, later=True)
     stage_bytes = buffers.spread(plan.images * plan.stage_image)
-    stage = buffers.aligned(tasks * stage_bytes)
+    stage = buffers.aligned(tasks * stage_bytes, later=True)
     launch(
         all_inputs,
         [
@@ -96,6 +96,7 @@ def convolve(
             *(v, v_step, CHUNK * 4, 64, stage, stage_bytes, CHUNK // PANEL, v_chunk),
         ],
         tasks=min(tasks, plan.count),
+        later=True,
     )
     weight = one_step_positions(weight)
     o_step, i_step, _, position_step = weight.strides
@@ -111,10 +112,11 @@ def convolve(
             *(v, v_step, v_chunk, tiles, np.zeros(1, np.int64), rows * (CHUNK * 4), rows * 64),
             *(result, row_step, pixel_step),
             *(_tile_table(images, size, (n_step, row_step, pixel_step)), int(accumulate), m_step),
-            *(buffers.aligned(tasks * work_bytes), work_bytes),
+            *(buffers.aligned(tasks * work_bytes, later=True), work_bytes),
             *(transformed or (0, 0)),
         ),
         tasks=min(tasks, panels(outer)),
+        later=True,
     )
 
 
@@ -130,19 +132,21 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
         buffers.spread(panel_step * panels(inner)),
         buffers.spread(panel_step * panels(outer)),
     )
-    v, d = buffers.aligned(36 * v_step), buffers.aligned(36 * d_step)
+    v, d = buffers.aligned(36 * v_step, later=True), buffers.aligned(36 * d_step, later=True)
     stage_bytes = buffers.spread(plan.images * max(plan.stage_image, plan.patch_image))
-    stage = buffers.aligned(tasks * stage_bytes)
+    stage = buffers.aligned(tasks * stage_bytes, later=True)
     units, busy = unit_ints(x, plan), min(tasks, plan.count)
     place = (v, v_step, 64, panel_step, stage, stage_bytes, panels(inner), 0)
-    launch(all_inputs, [*units, *place], tasks=busy)
+    launch(all_inputs, [*units, *place], tasks=busy, later=True)
     table = image_table(grad_out)
-    launch(all_gradients, [*units, table, d, d_step, panel_step, stage, stage_bytes], tasks=busy)
+    gradients = [*units, table, d, d_step, panel_step, stage, stage_bytes]
+    launch(all_gradients, gradients, tasks=busy, later=True, keep=(grad_out,))
     work_bytes = buffers.spread(36 * DU_STEP + PANEL * KERNEL)
     launch(
         few_weight_gradient,
         (
             *(v, v_step, d, d_step, panel_step, outer, inner, tiles, np.zeros(1, np.int64)),
-            *(result, buffers.aligned(tasks * work_bytes), work_bytes),
+            *(result, buffers.aligned(tasks * work_bytes, later=True), work_bytes),
         ),
+        later=True,
     )

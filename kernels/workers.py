@@ -1,8 +1,13 @@
 """The threads that help the caller of a kernel, and how they are given work.
 
-A job is a body and a number of tasks. The caller does the tasks together with its helpers:
-whoever is free claims the next one. A helper that comes late, because the processor was busy with
-somebody else's work, finds nothing left to do, and nobody waits for it.
+A job is a body and a number of tasks. Jobs are done in the order in which they were published, one
+after the other; the tasks of a job are done by whoever is free and claims them. A helper that comes
+late, because the processor was busy with somebody else's work, finds nothing left to do, and nobody
+waits for it.
+
+Usually the caller publishes a job and works with the helpers until it is done (`do`). Within
+`run_ahead` it may go on to prepare the next jobs while the helpers work (`put_off`); `catch_up` is
+when it joins them. parallel.py explains what that is good for and what must be observed.
 
 Idle helpers look for work for some microseconds (SPINS) and then sleep; the caller wakes them.
 All of this runs in compiled code that holds no Python lock. Threads are started when first
@@ -11,16 +16,24 @@ needed, end with the interpreter, and are started anew in a child process after 
 The state of a pool is memory that all its threads see, as int64 words; each of the words that
 several threads write has a cache line of its own:
 
-    TICKET   number of the job << 32 | its tasks << 16 | the next task to be claimed
-    DONE     tasks that have been finished
-    JOB      the body and its arguments; not changed before all tasks are done
-    STOP     1 when the threads are to end
-    APART    what separation.py needs to know of the process
-    HELPERS  for each helper: 1 while it sleeps; how to put it to sleep and to wake it; how to keep
-             it off its caller's core
+    TICKET     number of the current job << 32 | end << 16 | begin: its tasks that wait
+    DONE       tasks of the current job that have been finished
+    FINISHED   jobs that have been finished
+    OPENED     jobs whose tasks may be claimed, or could be: FINISHED, or one more
+    PUBLISHED  jobs that have been published
+    STOP       1 when the threads are to end
+    APART      what separation.py needs to know of the process
+    RING       the last JOBS jobs: the body, its arguments, its tasks, the helpers to be woken
+    HELPERS    for each helper: 1 while it sleeps; how to put it to sleep and to wake it; how to
+               keep it off its caller's core
 
-A task is claimed by replacing TICKET by TICKET + 1. As the number of the job is part of it, a
-thread that has read an old ticket cannot claim a task of a later job by mistake.
+A task is claimed by replacing TICKET by one with a later begin or an earlier end. As the number of
+the job is part of it, a thread that has read an old ticket cannot claim a task of a later job by
+mistake. The caller claims from the beginning and helpers from the end, so that two threads find
+their working memory, which goes by the task, in their own caches. Whoever finishes a
+job's last task opens the next job, if there is one; so does whoever publishes a job when no other
+is open. Each looks after having written, so at least one of them sees that it is time; OPENED lets
+only one of them do it.
 """
 
 import atexit
@@ -28,6 +41,10 @@ import ctypes
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any
 
 from kernels.atomic import (
     atomic_add,
@@ -45,7 +62,12 @@ from kernels.separation import Separation, keep_away
 from kernels.simd import int64_at
 
 LINE = 16  # words: 128 bytes, as processors fetch cache lines in pairs
-TICKET, DONE, JOB, STOP, APART, HELPERS = 0, LINE, 2 * LINE, 3 * LINE, 4 * LINE, 6 * LINE
+TICKET, DONE, FINISHED, OPENED, PUBLISHED, STOP, APART = (i * LINE for i in range(7))
+RING = 8 * LINE
+JOBS = 128  # a power of two
+JOB = 8  # words
+BODY, INTS, FLOATS, TASKS, NEEDED = 0, 1, 2, 3, 4  # words of a job
+HELPERS = RING + JOBS * JOB
 ASLEEP, WAIT, POST, SEPARATE = 0, 1, 5, 9  # words of a helper
 
 MOST = 256
@@ -59,17 +81,52 @@ processor."""
 
 
 @njit(nogil=True)
-def _help(state):
-    """Claim and do tasks until none is left."""
-    job = int64_at(state + JOB * 8)
+def _job(state, number):
+    return int64_at(state + (RING + (number & (JOBS - 1)) * JOB) * 8)
+
+
+@njit(nogil=True)
+def _wake(state, helpers, as_caller):
+    """Wake those of the first `helpers` helpers that sleep."""
+    for i in range(helpers):
+        helper = state + (HELPERS + i * LINE) * 8
+        if atomic_replace(helper + ASLEEP * 8, 1, 0):
+            its = int64_at(helper)
+            if as_caller:
+                keep_away(state + APART * 8, helper + SEPARATE * 8)
+            call_system(its[POST], its[POST + 1], its[POST + 2], its[POST + 3])
+
+
+@njit(nogil=True)
+def _open_next(state, as_caller):
+    """Let the next job's tasks be claimed, if there is one and the one before is finished."""
+    number = atomic_load(state + FINISHED * 8)
+    there_is = number < atomic_load(state + PUBLISHED * 8)
+    if there_is and atomic_replace(state + OPENED * 8, number, number + 1):
+        atomic_store(state + DONE * 8, 0)
+        job = _job(state, number)
+        needed = job[NEEDED]  # another job may be here once the ticket is out
+        atomic_store(state + TICKET * 8, (number & 0x7FFFFFFF) << 32 | job[TASKS] << 16)
+        _wake(state, needed, as_caller)
+
+
+@njit(nogil=True)
+def _help(state, as_caller):
+    """Claim and do tasks until none can be claimed."""
     while True:
         ticket = atomic_load(state + TICKET * 8)
-        task, tasks = ticket & 0xFFFF, ticket >> 16 & 0xFFFF
-        if task >= tasks:
+        begin, end = ticket & 0xFFFF, ticket >> 16 & 0xFFFF
+        if begin >= end:
             return
-        if atomic_replace(state + TICKET * 8, ticket, ticket + 1):
-            call_body(job[0], job[1], job[2], task, tasks)
-            atomic_add(state + DONE * 8, 1)
+        task = begin if as_caller else end - 1
+        rest = ticket + 1 if as_caller else ticket - (1 << 16)
+        if atomic_replace(state + TICKET * 8, ticket, rest):
+            job = _job(state, ticket >> 32)
+            tasks = job[TASKS]
+            call_body(job[BODY], job[INTS], job[FLOATS], task, tasks)
+            if atomic_add(state + DONE * 8, 1) == tasks - 1:
+                atomic_add(state + FINISHED * 8, 1)
+                _open_next(state, as_caller)
 
 
 @njit(nogil=True)
@@ -85,7 +142,7 @@ def serve(state, helper, spins):
     idle = 0
     while atomic_load(state + STOP * 8) == 0:
         if _work_waits(state):
-            _help(state)
+            _help(state, False)
             idle = 0
         elif idle < spins:
             pause()
@@ -100,40 +157,41 @@ def serve(state, helper, spins):
 
 
 @njit(nogil=True)
-def _unfinished(state, tasks, patience):
+def _publish(state, body, ints, floats, tasks, helpers):
+    number = atomic_load(state + PUBLISHED * 8)
+    job = _job(state, number)
+    job[BODY], job[INTS], job[FLOATS], job[TASKS], job[NEEDED] = body, ints, floats, tasks, helpers
+    atomic_store(state + PUBLISHED * 8, number + 1)
+    _open_next(state, True)
+
+
+@njit(nogil=True)
+def _work(state, patience):
     for _ in range(patience):
-        if atomic_load(state + DONE * 8) == tasks - 1:
+        _help(state, True)
+        if atomic_load(state + FINISHED * 8) == atomic_load(state + PUBLISHED * 8):
             return 0
         pause()
     return 1
 
 
-@kernel("int64(int64, int64, int64)")
-def wait(state, tasks, patience):
-    """Wait for the helpers' tasks. Returns 1 if some are not finished yet."""
-    return _unfinished(state, tasks, patience)
+@kernel("void(int64, int64, int64, int64, int64, int64)")
+def publish(state, body, ints, floats, tasks, helpers):
+    """Publish a job for the first `helpers` helpers. There must be room in the ring."""
+    _publish(state, body, ints, floats, tasks, helpers)
+
+
+@kernel("int64(int64, int64)")
+def work(state, patience):
+    """Work with the helpers until all jobs are done. Returns 1 if that takes them too long."""
+    return _work(state, patience)
 
 
 @kernel("int64(int64, int64, int64, int64, int64, int64, int64)")
 def run(state, body, ints, floats, tasks, helpers, patience):
-    """Do a job with the first `helpers` helpers. Returns 1 if some task is not finished yet."""
-    job = int64_at(state + JOB * 8)
-    job[0] = body
-    job[1] = ints
-    job[2] = floats
-    atomic_store(state + DONE * 8, 0)
-    number = (atomic_load(state + TICKET * 8) >> 32) + 1
-    # the caller has claimed task 0
-    atomic_store(state + TICKET * 8, (number & 0x7FFFFFFF) << 32 | tasks << 16 | 1)
-    for i in range(helpers):
-        helper = state + (HELPERS + i * LINE) * 8
-        if atomic_replace(helper + ASLEEP * 8, 1, 0):
-            its = int64_at(helper)
-            keep_away(state + APART * 8, helper + SEPARATE * 8)
-            call_system(its[POST], its[POST + 1], its[POST + 2], its[POST + 3])
-    call_body(body, ints, floats, 0, tasks)
-    _help(state)
-    return _unfinished(state, tasks, patience)
+    """`publish` and `work`."""
+    _publish(state, body, ints, floats, tasks, helpers)
+    return _work(state, patience)
 
 
 class _Pool:
@@ -150,7 +208,7 @@ class _Pool:
 
     def grow(self, helpers: int) -> None:
         """Start threads until there are so many."""
-        for module_kernel in (serve, run, wait):
+        for module_kernel in (serve, publish, work, run):
             module_kernel.load()
         if self._separation is None:
             self._separation = Separation(self.state + APART * 8)
@@ -185,24 +243,123 @@ class _Pool:
 _pool = _Pool()
 
 
+class _Ahead:
+    """What is known of the thread that runs ahead.
+
+    door     held by it
+    owner    its number, None if no thread runs ahead
+    allowed  whether it says that jobs may be put off now
+    pending  whether it has put off jobs that may not be done
+    held     what these jobs need to stay alive
+    """
+
+    def __init__(self) -> None:
+        self.door = threading.Lock()
+        self.owner: int | None = None
+        self.allowed = False
+        self.pending = False
+        self.held: list[Any] = []
+
+
+ahead = _Ahead()
+
+
 def do(body: Kernel, ints: int, floats: int, tasks: int) -> None:
-    """Run all tasks of a body, `ints` and `floats` being the addresses of its arguments.
+    """Run all tasks of a body, `ints` and `floats` being the addresses of its arguments, after
+    everything that was put off.
 
     A caller who comes while another thread's job is running does its tasks alone, one after the
     other.
     """
-    if not _pool.busy.acquire(blocking=False):
+    mine = ahead.pending and ahead.owner == get_ident()
+    if not mine and not _pool.busy.acquire(blocking=False):
         for task in range(tasks):
             body.call(ints, floats, task, tasks)
         return
     try:
         if len(_pool.threads) < tasks - 1:
             _pool.grow(tasks - 1)
-        if run.call(_pool.state, body.address, ints, floats, tasks, tasks - 1, PATIENCE):
-            while wait.call(_pool.state, tasks, PATIENCE):
-                time.sleep(0)
+        run.call(_pool.state, body.address, ints, floats, tasks, tasks - 1, PATIENCE)
     finally:
-        _pool.busy.release()
+        _settle()
+
+
+def put_off(body: Kernel, ints: int, floats: int, tasks: int, hold: Any) -> bool:
+    """Leave the tasks to the helpers, until `catch_up`; `hold` lives as long. Returns False if this
+    is not the time to do so, and nothing was done."""
+    if not ahead.allowed or ahead.owner != get_ident():
+        return False
+    if not ahead.pending:
+        if not _pool.busy.acquire(blocking=False):
+            return False
+        ahead.pending = True
+    elif len(ahead.held) == JOBS - 1:  # `do` needs one, too
+        catch_up()
+        return put_off(body, ints, floats, tasks, hold)
+    helpers = max(1, tasks - 1)
+    if len(_pool.threads) < helpers:
+        _pool.grow(helpers)
+    ahead.held.append(hold)
+    publish.call(_pool.state, body.address, ints, floats, tasks, helpers)
+    return True
+
+
+def catch_up() -> None:
+    """Work with the helpers until everything that this thread has put off is done."""
+    if ahead.pending and ahead.owner == get_ident():
+        _settle()
+
+
+def _settle() -> None:
+    """Wait until all jobs are done, and note that nothing is put off any more."""
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            while work.call(_pool.state, PATIENCE):
+                time.sleep(0)
+            break
+        except KeyboardInterrupt as error:  # the helpers still use the caller's arrays
+            interrupt = error
+    ahead.pending = False
+    ahead.held.clear()
+    _pool.busy.release()
+    if interrupt is not None:
+        raise interrupt
+
+
+@contextmanager
+def run_ahead() -> Iterator[None]:
+    """Within it, kernels may be put off; see parallel.py. For one thread at a time, and the
+    outermost use counts."""
+    if not ahead.door.acquire(blocking=False):
+        yield
+        return
+    ahead.owner = get_ident()
+    try:
+        yield
+    finally:
+        try:
+            catch_up()
+        finally:
+            ahead.owner = None
+            ahead.door.release()
+
+
+@contextmanager
+def allowing(allowed: bool) -> Iterator[None]:
+    """Allow that kernels are put off if this thread runs ahead, or forbid it and wait for those
+    that are."""
+    if ahead.owner != get_ident():
+        yield
+        return
+    before = ahead.allowed
+    ahead.allowed = allowed
+    try:
+        if not allowed:
+            catch_up()
+        yield
+    finally:
+        ahead.allowed = before
 
 
 def _end() -> None:
@@ -213,8 +370,12 @@ def _after_fork() -> None:
     """Threads do not live on in a child process; new ones are started when needed."""
     global _pool
     _pool = _Pool()
+    if ahead.owner != get_ident():
+        ahead.door = threading.Lock()
+    ahead.owner, ahead.allowed, ahead.pending = None, False, False
+    ahead.held.clear()
 
 
 atexit.register(_end)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=catch_up, after_in_child=_after_fork)

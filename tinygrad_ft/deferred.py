@@ -18,8 +18,8 @@ import numpy as np
 from tinygrad_ft.grad_mode import GradMode, is_grad_enabled
 from tinygrad_ft.tensor import Tensor
 
-_DATA, _NODE, _INDEX, _VERSION = (
-    vars(Tensor)[name] for name in ("_data", "_node", "_index", "_version")
+_ARRAY, _NODE, _INDEX, _VERSION = (
+    vars(Tensor)[name] for name in ("_array", "_node", "_index", "_version")
 )
 
 
@@ -42,7 +42,7 @@ class Deferred(Tensor):
 
     __slots__ = ("_dtype", "_grad_mode", "_shape", "waiting")
 
-    _data = _settled(_DATA)
+    _array = _settled(_ARRAY)
     _node = _settled(_NODE)
     _index = _settled(_INDEX)
     _version = _settled(_VERSION)
@@ -67,7 +67,7 @@ class Deferred(Tensor):
             self.waiting = False
             with GradMode(self._grad_mode):
                 result = self.compute()
-            for slot in (_DATA, _NODE, _INDEX, _VERSION):
+            for slot in (_ARRAY, _NODE, _INDEX, _VERSION):
                 slot.__set__(self, slot.__get__(result))
             self.forget()
 
@@ -77,7 +77,7 @@ class Deferred(Tensor):
     def plain(self) -> Tensor:
         """The same as a Tensor and nothing else."""
         self.settle()
-        out = Tensor._wrap(self._data)
+        out = Tensor._wrap(self._array)
         for slot in (_NODE, _INDEX, _VERSION):
             slot.__set__(out, slot.__get__(self))
         out._requires_grad = self._requires_grad

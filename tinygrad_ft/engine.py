@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 import kernels
+from kernels.workers import allowing, run_ahead
 from tinygrad_ft import anomaly, observe
 from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Edge, Function
-from tinygrad_ft.grad_mode import GradMode, no_grad
+from tinygrad_ft.grad_mode import GradMode, is_grad_enabled, no_grad
 from tinygrad_ft.ops._operands import add_arrays
 from tinygrad_ft.tensor import Tensor, TensorLike
 
@@ -34,12 +35,14 @@ class _Gradient:
     def add(self, other: Tensor, recording: bool) -> None:
         if recording:
             self.value = self.value + other
-        elif self.owned:
-            self.value._version.change()  # somebody may still have to read it
-            kernels.accumulate(self.value._data, other._data)
-        else:
-            self.value = Tensor._wrap(add_arrays(self.value._data, other._data))
-            self.owned = True
+            return
+        with allowing(True):
+            if self.owned:
+                self.value._version.change()  # somebody may still have to read it
+                kernels.accumulate(self.value._array, other._array)
+            else:
+                self.value = Tensor._wrap(add_arrays(self.value._array, other._array))
+                self.owned = True
 
 
 class _Wanted:
@@ -92,7 +95,9 @@ def backward(
         observe.current.begins_backward(tensors, grad_tensors)
     roots = _roots(tensors, grad_tensors, "backward")
     retain = create_graph if retain_graph is None else retain_graph
-    for leaf, gradient in _walk(roots, None, create_graph, retain).values():
+    with run_ahead():
+        leaves = _walk(roots, None, create_graph, retain)
+    for leaf, gradient in leaves.values():
         _accumulate(leaf, gradient, create_graph)
 
 
@@ -117,7 +122,8 @@ def grad(
             raise RuntimeError(f"grad: input {i}, of shape {target.shape}, does not require grad")
     wanted = _Wanted(targets, roots)
     retain = create_graph if retain_graph is None else retain_graph
-    leaves = _walk(roots, wanted, create_graph, retain)
+    with run_ahead():
+        leaves = _walk(roots, wanted, create_graph, retain)
     results: list[Tensor | None] = []
     for i, target in enumerate(targets):
         if target._node is not None:
@@ -295,7 +301,8 @@ def _run(
     if wanted is not None:
         node.needs_input_grad = tuple([wanted.leads_on(edge) for edge in node.edges])
     try:
-        results = _fitting(node, node.backward(*filled))
+        with allowing(node.runs_ahead and not is_grad_enabled()):
+            results = _fitting(node, node.backward(*filled))
         if anomaly.enabled and anomaly.check_nan:
             anomaly.refuse_nan(node, filled, results)
     except Exception as error:

@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from kernels.workers import ahead, allowing
 from tinygrad_ft import anomaly, observe
 from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.tensor import Tensor
@@ -87,6 +88,10 @@ class Function:
     #: nobody else holds the gradient of output 0, so an unrecorded backward may write into it
     owns_gradient: bool = False
 
+    #: forward, and an unrecorded backward, do nothing with arrays but hand them to kernels that
+    #: may be put off (kernels/parallel.py): no look at what they hold. `_array`, not `_data`, then
+    runs_ahead: ClassVar[bool] = False
+
     #: for each input, whether a gradient is wanted
     needs_input_grad: tuple[bool, ...]
     #: position among all recorded ops; an op comes after those it depends on
@@ -129,7 +134,7 @@ class Function:
         node = cls()
         try:
             needs = tuple([t is not None and t._requires_grad for t in inputs])
-            data = [None if t is None else t._data for t in inputs]
+            data = [None if t is None else t._array for t in inputs]
         except AttributeError:
             raise node._input_error(inputs) from None
         node.needs_input_grad = needs if is_grad_enabled() else (False,) * len(inputs)
@@ -138,7 +143,11 @@ class Function:
         node._saved = {}
         # infinities and NaN are results, not warnings
         with np.errstate(all="ignore"):
-            result = node.forward(*data, **params)
+            if ahead.owner is None:
+                result = node.forward(*data, **params)
+            else:
+                with allowing(node.runs_ahead):
+                    result = node.forward(*data, **params)
         node._inputs = ()
         arrays = result if isinstance(result, tuple) else (result,)
         outputs = tuple([Tensor._wrap(a) for a in arrays])
@@ -175,15 +184,15 @@ class Function:
                 for t in inputs
             ]
         )
-        self.output_specs = tuple([(t._data.shape, t._data.dtype) for t in outputs])
+        self.output_specs = tuple([(t._array.shape, t._array.dtype) for t in outputs])
         for index, out in enumerate(outputs[: self.differentiable_outputs]):
-            if out._data.dtype.kind == "f":
+            if out._array.dtype.kind == "f":
                 out._requires_grad = True
                 out._node = self
                 out._index = index
         if self._wants_output:
             out = outputs[0]
-            self._saved["output"] = (out._data, out._version, out._version.count)
+            self._saved["output"] = (out._array, out._version, out._version.count)
 
     # ---- keeping things for backward -------------------------------------------------------------
 

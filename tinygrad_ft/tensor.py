@@ -13,6 +13,7 @@ from weakref import ref
 
 import numpy as np
 
+from kernels.workers import ahead, catch_up
 from tinygrad_ft.tensor_dtype import DtypeMethods
 from tinygrad_ft.tensor_elementwise import ElementwiseMethods
 from tinygrad_ft.tensor_in_place import InPlaceMethods
@@ -66,7 +67,7 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
 
     __slots__ = (
         "__weakref__",
-        "_data",
+        "_array",
         "_index",
         "_node",
         "_requires_grad",
@@ -81,7 +82,7 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
     __array_ufunc__ = None
 
     def __init__(self, data: Any, requires_grad: Bool = False) -> None:
-        self._data = _as_array(data)
+        self._array = _as_array(data)
         self._node: Function | None = None
         self._index = 0
         shared = data._version if isinstance(data, Tensor) else None
@@ -95,7 +96,7 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
     def _wrap(cls, array: np.ndarray | np.generic) -> Tensor:
         """A tensor around an array that is known to be good; no copy, no checks."""
         out = Tensor.__new__(Tensor)
-        out._data = array if isinstance(array, np.ndarray) else np.asarray(array)
+        out._array = array if isinstance(array, np.ndarray) else np.asarray(array)
         out._node = None
         out._index = 0
         out._version = VersionCounter()
@@ -104,6 +105,19 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
         return out
 
     # ---- what it is ------------------------------------------------------------------------------
+
+    @property
+    def _data(self) -> np.ndarray:
+        """The array, to be read or written. `_array` is the same while kernels may still write it:
+        for ops that hand it to kernels and look at nothing but its shape (`Function.runs_ahead`).
+        """
+        if ahead.pending:
+            catch_up()
+        return self._array
+
+    @_data.setter
+    def _data(self, array: np.ndarray) -> None:
+        self._array = array
 
     @property
     def data(self) -> np.ndarray:
@@ -122,15 +136,15 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+        return self._array.shape
 
     @property
     def dtype(self) -> np.dtype:
-        return self._data.dtype
+        return self._array.dtype
 
     @property
     def ndim(self) -> int:
-        return self._data.ndim
+        return self._array.ndim
 
     @property
     def requires_grad(self) -> Bool:
@@ -156,14 +170,14 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
         return self.shape if dim is None else self.shape[dim]
 
     def dim(self) -> int:
-        return self._data.ndim
+        return self._array.ndim
 
     def ndimension(self) -> int:
-        return self._data.ndim
+        return self._array.ndim
 
     def numel(self) -> int:
         """The number of elements."""
-        return int(self._data.size)
+        return int(self._array.size)
 
     def nelement(self) -> int:
         """Another name of `numel`."""
@@ -171,7 +185,7 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
 
     def is_contiguous(self) -> Bool:
         """Whether the elements lie in memory in row-major order."""
-        return self._data.flags.c_contiguous
+        return self._array.flags.c_contiguous
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -294,7 +308,7 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
 
     def contiguous(self) -> Tensor:
         """Itself if its memory is in C order, else a copy that is."""
-        return self if self._data.flags.c_contiguous else ops.clone(self, order="C")
+        return self if self._array.flags.c_contiguous else ops.clone(self, order="C")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._node is not None:

@@ -28,6 +28,7 @@ class InPlaceMethods:
     __slots__ = ()
 
     if TYPE_CHECKING:
+        _array: np.ndarray
         _data: np.ndarray
         _requires_grad: bool
         _version: VersionCounter
@@ -44,6 +45,11 @@ class InPlaceMethods:
         it, requires grad: the change would be missing from the graph. Likewise if the memory is
         read-only, as that of an expanded tensor.
         """
+        self._place(op, source)
+        return self._data
+
+    def _place(self, op: str, source: TensorLike = 0) -> np.ndarray:
+        """`write` for a kernel: the array as it is while others may still be at work on it."""
         if is_grad_enabled():
             for tensor in (self, source):
                 if isinstance(tensor, InPlaceMethods) and tensor._requires_grad:
@@ -52,13 +58,13 @@ class InPlaceMethods:
                         f"tensor that requires grad (shape {tensor.shape}) takes part; use the "
                         "out-of-place operation, or no_grad() if it belongs outside the graph"
                     )
-        if not self._data.flags.writeable:
+        if not self._array.flags.writeable:
             raise RuntimeError(
                 f"{op}: the memory of this tensor of shape {self.shape} is read-only, or one "
                 "element is seen in several places (expand, broadcast_to); change a clone()"
             )
         self._version.change()
-        return self._data
+        return self._array
 
     def _update(self, op: str, ufunc: Callable[..., Any], other: TensorLike) -> Tensor:
         """self = ufunc(self, other) in the memory of self."""

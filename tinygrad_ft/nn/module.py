@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import DTypeLike
 
+from kernels.workers import ahead, run_ahead
 from tinygrad_ft import observe
 from tinygrad_ft.nn import state
 from tinygrad_ft.nn.parameter import Parameter, clear_grad
@@ -59,6 +60,12 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward(): define one")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if ahead.owner is not None:
+            return self._call(*args, **kwargs)
+        with run_ahead():
+            return self._call(*args, **kwargs)
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         observer = observe.current
         if observer is not None:
             observer.enters(self)

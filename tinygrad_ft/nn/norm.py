@@ -104,7 +104,7 @@ class BatchNorm(RunningNorm):
             )
         momentum = 0.0 if self.momentum is None else self.momentum
         if use_batch and self.num_batches_tracked is not None:
-            count = self.num_batches_tracked.write("batch_norm")
+            count = self.num_batches_tracked._place("batch_norm")
             count += 1
             if self.momentum is None:
                 momentum = 1.0 / self.num_batches_tracked.item()

@@ -10,6 +10,7 @@ import numpy as np
 
 import kernels
 from kernels.elementwise import FLAT_MINIMUM
+from kernels.workers import catch_up
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
@@ -147,11 +148,13 @@ def add_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a + b, broadcast; on all threads where that pays."""
     if a.size >= FLAT_MINIMUM and a.shape == b.shape:
         return kernels.add(a, b)
+    catch_up()
     return np.add(a, b)
 
 
-def empty_like_layout(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-    """An uninitialised array of `shape`, its axes in memory in the order of those of `like`."""
+def empty_like_layout(shape: tuple[int, ...], like: np.ndarray, later: bool = False) -> np.ndarray:
+    """An uninitialised array of `shape`, its axes in memory in the order of those of `like`; with
+    `later` to be filled by a kernel."""
     axes = sorted(range(like.ndim), key=lambda d: -abs(like.strides[d]))
-    memory = kernels.empty([shape[d] for d in axes], like.dtype)
+    memory = kernels.empty([shape[d] for d in axes], like.dtype, later=later)
     return memory.transpose([axes.index(d) for d in range(like.ndim)])

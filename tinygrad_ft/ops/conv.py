@@ -43,6 +43,7 @@ class Conv2d(Function):
 
     adds_gradient = True
     fresh_gradients = True
+    runs_ahead = True
 
     def forward(self, x: np.ndarray, w: np.ndarray, *, geometry: Geometry) -> np.ndarray:
         self.geometry, self.shapes = geometry, (x.shape, w.shape)
@@ -63,9 +64,9 @@ class Conv2d(Function):
         if self.needs_input_grad[0] and self.gradient_so_far is not None:
             grad_x = self.gradient_so_far
             grad_x._version.change()
-            w, place = self.input(1)._data, grad_x._data
+            w, place = self.input(1)._array, grad_x._array
             kernels.conv2d_grad_input(
-                grad_y._data, w, x_shape, *self.geometry[:4], out=place, accumulate=True
+                grad_y._array, w, x_shape, *self.geometry[:4], out=place, accumulate=True
             )
         elif self.needs_input_grad[0]:
             grad_x = conv2d_grad_input(grad_y, self.input(1), x_shape, self.geometry)
@@ -82,6 +83,8 @@ class Conv2dGradInput(Function):
     g is 0 at places that are no integers inside of it: each g[n, o, i, j] spreads w[o] over the
     window at i, j. s is the stride, d the dilation, b the padding.
     """
+
+    runs_ahead = True
 
     def forward(
         self, g: np.ndarray, w: np.ndarray, *, shape: tuple[int, ...], geometry: Geometry
@@ -107,6 +110,8 @@ class Conv2dGradWeight(Function):
 
     s is the stride, d the dilation, b the padding; outside of the image x is 0.
     """
+
+    runs_ahead = True
 
     def forward(
         self, g: np.ndarray, x: np.ndarray, *, shape: tuple[int, ...], geometry: Geometry

@@ -46,7 +46,9 @@ def norm_gradients(
 ) -> tuple[Tensor, ...]:
     """Those of `kernels.batch_norm_backward`, the first one deferred; further arguments of
     `batch_norm_backward_later`."""
-    normed, *arrays = batch_norm_backward_later(grad_out._data, x._data, weight._data, **arguments)
+    normed, *arrays = batch_norm_backward_later(
+        grad_out._array, x._array, weight._array, **arguments
+    )
     grad_weight, grad_bias, *residual = (Tensor._wrap(array) for array in arrays)
     incoming = residual[0] if residual else grad_out
     grad_x = DeferredNormGradient(normed, (incoming, x, weight, bias))
@@ -60,14 +62,14 @@ def conv_gradients(
     if it is no such gradient, or not worth it. `so_far` is added to in place."""
     if not (isinstance(grad_y, DeferredNormGradient) and grad_y.can_join):
         return None
-    normed, image, weight = grad_y.normed, x._data, w._data
+    normed, image, weight = grad_y.normed, x._array, w._array
     assert normed is not None
     if not conv2d_backward_pays(normed, image, weight, *geometry):
         return None
     if so_far is None:
-        place = kernels.empty_nhwc(*image.shape)
+        place = kernels.empty_nhwc(*image.shape, later=True)
     else:
-        place = so_far._data
+        place = so_far._array
         if place.strides[1] != place.itemsize or place.dtype != np.float32:
             return None
         so_far._version.change()

@@ -54,6 +54,7 @@ class BatchNormReLU(Function):
     """
 
     fresh_gradients = True
+    runs_ahead = True
 
     def forward(
         self,
@@ -81,21 +82,21 @@ class BatchNormReLU(Function):
     def backward(self, grad_out: Tensor) -> Grads:
         if is_grad_enabled():
             return self.recorded_backward(grad_out)
-        x, weight, bias = (self.input(i)._data for i in range(3))
+        x, weight, bias = (self.input(i)._array for i in range(3))
         mean, var, cut_off = (self.statistics(name) for name in Statistics._fields)
         passes = self.constant("passes") if self.has_residual else None
         arguments: dict[str, Any] = {
             **{"mean": mean, "var": var, "eps": self.eps},
             **{"relu": (bias, cut_off), "passes": passes},
         }
-        if _enabled and can_wait(grad_out._data, x, weight, mean, var):
+        if _enabled and can_wait(grad_out._array, x, weight, mean, var):
             in_place = self.owns_gradient
             if in_place and self.has_residual:
                 grad_out._version.change()  # its memory becomes the residual's gradient
             inputs = (self.input(i) for i in range(3))
             grads = norm_gradients(grad_out, *inputs, in_place=in_place, **arguments)
         else:
-            arrays = kernels.batch_norm_backward(grad_out._data, x, weight, **arguments)
+            arrays = kernels.batch_norm_backward(grad_out._array, x, weight, **arguments)
             grads = tuple([Tensor._wrap(array) for array in arrays])
         return grads if self.has_residual else (*grads, None)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import kernels
+from kernels.workers import catch_up
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._indexing import (
     WHOLE,
@@ -31,6 +32,7 @@ class Slice(Function):
     """
 
     view = True
+    runs_ahead = True
 
     def forward(self, x: np.ndarray, *, index: Parts) -> np.ndarray:
         self.index, self.shape = index, x.shape
@@ -45,14 +47,18 @@ class Slice(Function):
 class PutSlice(Function):
     """out = zeros with x at index;  grad_x = grad_out[index]"""
 
+    runs_ahead = True
+
     def forward(self, x: np.ndarray, *, index: Parts, shape: tuple[int, ...]) -> np.ndarray:
         self.index = index
-        out = empty_like_layout(shape, x) if x.ndim == len(shape) else np.empty(shape, x.dtype)
-        if x.ndim == len(shape) == 4 and all(isinstance(i, slice) for i in index):
+        same = x.ndim == len(shape)
+        out = empty_like_layout(shape, x, later=True) if same else np.empty(shape, x.dtype)
+        if same and x.ndim == 4 and all(isinstance(i, slice) for i in index):
             part = out[index]
             if min(part.strides) > 0:
                 kernels.place(out, part, x)
                 return out
+        catch_up()
         out[...] = 0
         out[index] = x
         return out

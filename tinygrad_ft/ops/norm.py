@@ -8,6 +8,7 @@ import numpy as np
 
 import kernels
 from kernels.norm import Statistics
+from kernels.workers import allowing
 from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.function import Function
 from tinygrad_ft.grad_mode import is_grad_enabled
@@ -174,12 +175,13 @@ def _train(
         raise ValueError(
             f"batch_norm: training needs more than one value per channel, got input {x.shape}"
         )
-    statistics = kernels.batch_norm_statistics(
-        x._data,
-        None if running_mean is None else running_mean.write("batch_norm"),
-        None if running_var is None else running_var.write("batch_norm"),
-        momentum,
-    )
+    with allowing(True):
+        statistics = kernels.batch_norm_statistics(
+            x._array,
+            None if running_mean is None else running_mean._place("batch_norm"),
+            None if running_var is None else running_var._place("batch_norm"),
+            momentum,
+        )
     from tinygrad_ft.ops.fusion import DeferredNorm, fusion_enabled
 
     if fusion_enabled():

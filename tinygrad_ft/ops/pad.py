@@ -23,13 +23,15 @@ class Pad(Function):
     A negative width crops; its gradient pads with zeros.
     """
 
+    runs_ahead = True
+
     def forward(
         self, x: np.ndarray, *, widths: tuple[tuple[int, int], ...], value: Scalar
     ) -> np.ndarray:
         self.widths = widths
         shape = tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True))
         # the same order of axes in memory as x, so that channels-last stays channels-last
-        out = empty_like_layout(shape, x)
+        out = empty_like_layout(shape, x, later=True)
         source = tuple(
             slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True)
         )
