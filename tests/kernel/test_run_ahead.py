@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -105,17 +106,16 @@ def test_an_error_in_the_block_waits_too():
     assert (y == 1).all()
 
 
-def test_arrays_outlive_their_kernels():
+def test_arrays_live_until_their_kernels_are_done():
     out = np.zeros(1000)
+    given, kept = np.zeros(1000), np.zeros(3)
+    seen = [weakref.ref(given), weakref.ref(kept)]
     with run_ahead(), allowing(True):
-        add(np.zeros(1000), out, idle=20 * IDLE)
-        for value in (1.0, 2.0, 3.0):
-            small = np.full(1000, value)  # as large as what was dropped: the likeliest to reuse it
-            add(small, np.empty(1000))
-            del small
+        launch(slow_add, (given, out, 1000, 20 * IDLE), (1.0,), later=True, keep=(kept,))
+        del given, kept
         gc.collect()
-        junk = [np.full(1000, np.nan) for _ in range(50)]
-    del junk
+        assert all(array() is not None for array in seen)
+    assert all(array() is None for array in seen)
     assert (out == 1).all()
 
 
