@@ -1,6 +1,7 @@
 """Kernels that are put off: the order they run in, the memory they use, who waits for them."""
 
 import gc
+import itertools
 import os
 import threading
 import weakref
@@ -49,7 +50,7 @@ def add(a, out, value=1.0, idle=IDLE, tasks=None, later=True):
 def test_put_off_kernels_run_in_the_order_of_their_launches():
     arrays = [np.zeros(100) for _ in range(3 * workers.JOBS)]  # more than can wait
     with run_ahead(), allowing(True):
-        for tasks, (before, after) in enumerate(zip(arrays, arrays[1:], strict=False)):
+        for tasks, (before, after) in enumerate(itertools.pairwise(arrays)):
             add(before, after, idle=1000, tasks=1 + tasks % 3)
             assert len(ahead.held) < workers.JOBS
     assert [int(a[0]) for a in arrays] == list(range(len(arrays)))
@@ -100,9 +101,14 @@ def test_what_waits_for_put_off_kernels(how):
 
 def test_an_error_in_the_block_waits_too():
     x, y = np.zeros(10), np.zeros(10)
-    with pytest.raises(ZeroDivisionError), run_ahead(), allowing(True):
-        add(x, y)
-        raise ZeroDivisionError
+
+    def fail():
+        with run_ahead(), allowing(True):
+            add(x, y)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert (y == 1).all()
 
 
