@@ -25,6 +25,7 @@ from kernels.elementwise import (
     mask_scale,
     relu_forward,
     sgd_update,
+    sgd_update_all,
 )
 from kernels.finish import Finish
 from kernels.group_norm import group_norm_backward, group_norm_forward
@@ -90,6 +91,7 @@ __all__ = [
     "set_num_threads",
     "set_winograd",
     "sgd_update",
+    "sgd_update_all",
     "trim",
     "warmup",
     "winograd_enabled",

@@ -5,6 +5,7 @@
     add            out = a + b
     accumulate     target += value
     sgd_update     one optimizer step, in place; a gradient of another layout is copied first
+    sgd_update_all the same for many parameters at once
     adam_update    likewise
 
 Any shapes, any strides, and the arrays of one call have equal shapes. Nothing here depends on the
@@ -33,10 +34,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from kernels.addresses import address
 from kernels.buffers import empty
 from kernels.cache import kernel
 from kernels.parallel import launch, share
-from kernels.simd import float32_at, uint8_at
+from kernels.simd import float32_at, int64_at, uint8_at
 from kernels.workers import catch_up
 
 Array = NDArray[Any]
@@ -161,15 +163,18 @@ def _accumulate(ints, floats, task, tasks):
 
 @kernel()
 def _sgd(ints, floats, task, tasks):
-    param, grad, velocity = float32_at(ints[0]), float32_at(ints[1]), float32_at(ints[2])
-    n, nesterov = ints[3], ints[4] != 0
+    """For each row of the table: param, grad, velocity, elements."""
+    table, rows, nesterov = int64_at(ints[0]), ints[1], ints[2] != 0
     lr, momentum = np.float32(floats[0]), np.float32(floats[1])
     fresh, decay = np.float32(floats[2]), np.float32(floats[3])
-    for i in range(share(n, task, tasks), share(n, task + 1, tasks)):
-        g = grad[i] + decay * param[i]
-        v = momentum * velocity[i] + fresh * g
-        velocity[i] = v
-        param[i] -= lr * (g + momentum * v if nesterov else v)
+    for row in range(rows):
+        param, grad = float32_at(table[4 * row]), float32_at(table[4 * row + 1])
+        velocity, n = float32_at(table[4 * row + 2]), table[4 * row + 3]
+        for i in range(share(n, task, tasks), share(n, task + 1, tasks)):
+            g = grad[i] + decay * param[i]
+            v = momentum * velocity[i] + fresh * g
+            velocity[i] = v
+            param[i] -= lr * (g + momentum * v if nesterov else v)
 
 
 @kernel()
@@ -282,8 +287,8 @@ def sgd_update(
     lr, momentum, decay = float(lr), float(momentum), float(weight_decay)
     fresh = 1 - float(dampening)
     if _flat_in_place("sgd_update", (param, *buffers), grad) and buffers:
-        numbers = (lr, momentum, fresh, decay)
-        launch(_sgd, (param, grad, velocity, param.size, int(nesterov)), numbers)
+        table = np.array([address(a) for a in (param, grad, velocity)] + [param.size], np.int64)
+        launch(_sgd, (table, 1, int(nesterov)), (lr, momentum, fresh, decay))
         return
     g = grad + decay * param if decay else grad
     for v in buffers:
@@ -291,6 +296,43 @@ def sgd_update(
         v += fresh * g
         g = g + momentum * v if nesterov else v
     param -= lr * g
+
+
+def sgd_update_all(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    momentum_buffers: Sequence[Array],
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """`sgd_update` of many parameters in one launch; of those that are no plain float32 memory of
+    their own, one by one."""
+    rows: list[int] = []
+    for param, grad, velocity in zip(params, grads, momentum_buffers, strict=True):
+        arrays = param, grad, velocity
+        places = [address(a) for a in arrays]
+        plain = (
+            all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays)
+            and param.shape == grad.shape == velocity.shape
+            # nobody else's memory, and so no other parameter's
+            and param.base is velocity.base is None
+            and not places[0] - grad.nbytes < places[1] < places[0] + grad.nbytes
+            and not places[2] - grad.nbytes < places[1] < places[2] + grad.nbytes
+            and param.flags.writeable
+            and velocity.flags.writeable
+        )
+        if plain:
+            rows += (*places, param.size)
+        else:
+            sgd_update(*arrays, lr, momentum, dampening, weight_decay, nesterov)
+    if rows:
+        count = len(rows) // 4
+        tasks = None if sum(rows[3::4]) >= FLAT_MINIMUM else 1
+        numbers = (float(lr), float(momentum), 1 - float(dampening), float(weight_decay))
+        launch(_sgd, (np.array(rows, np.int64), count, int(nesterov)), numbers, tasks=tasks)
 
 
 def adam_update(

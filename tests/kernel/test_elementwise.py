@@ -179,6 +179,39 @@ def test_sgd_update(momentum, nesterov, layout, dtype):
     np.testing.assert_array_equal(grad, arrays[0])
 
 
+def test_sgd_update_of_many_is_that_of_each():
+    """Plain memory in all sizes, and everything that is none."""
+
+    def case(seed):
+        rng = np.random.default_rng(seed)
+        arrays = [rng.random((3, n)).astype(np.float32) for n in (1, 7, 16, 100, 70_000)]
+        plain = [tuple(part.copy() for part in a) for a in arrays]
+        shared = rng.random((3, 40)).astype(np.float32)
+        views = [(shared[0, :20], shared[1, :20], shared[2, :20])]
+        tied = [(shared[0, 10:30], shared[1, 10:30], shared[2, 10:30])]  # overlaps the one before
+        square = rng.random((3, 6, 6)).astype(np.float32)
+        other = [(square[0].copy(), square[1].T, square[2].copy())]
+        wide = [tuple(rng.random((3, 5)))]
+        itself = rng.random(9).astype(np.float32)
+        return [*plain, *views, *tied, *other, *wide, (itself, itself, np.ones(9, np.float32))]
+
+    options = (0.1, 0.9, 0.2, 0.01, True)
+    ours, expected = case(3), case(3)
+    kernels.sgd_update_all(*zip(*ours, strict=True), *options)
+    for param, grad, velocity in expected:
+        kernels.sgd_update(param, grad, velocity, *options)
+    for mine, theirs in zip(ours, expected, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+    kernels.sgd_update_all([], [], [], *options)
+    fixed = np.zeros(3, np.float32)
+    fixed.flags.writeable = False
+    with pytest.raises(ValueError, match=r"sgd_update: .* read-only"):
+        kernels.sgd_update_all([fixed], [fixed], [fixed.copy()], *options)
+    with pytest.raises(ValueError, match=r"sgd_update: .* grad \(4,\)"):
+        kernels.sgd_update_all([fixed], [np.zeros(4, np.float32)], [fixed.copy()], *options)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["rows", "channels_last", "gaps"])
 @pytest.mark.parametrize("decoupled", [False, True])

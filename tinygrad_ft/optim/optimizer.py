@@ -7,7 +7,7 @@ group. `state` maps each parameter to a dict of plain numbers and ndarrays of it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +19,8 @@ from tinygrad_ft.nn.parameter import clear_grad
 from tinygrad_ft.tensor import Tensor
 
 Array = NDArray[Any]
+Item = tuple[Array, Array, dict[str, Any]]
+"""A parameter, its gradient, its state."""
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 
 
@@ -104,6 +106,11 @@ class Optimizer:
         """Change `param` in place by one step; `grad` must stay as it is."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to update")
 
+    def update_all(self, items: Sequence[Item], group: dict[str, Any]) -> None:
+        """`update` for all parameters of a group that have a gradient."""
+        for param, grad, state in items:
+            self.update(param, grad, state, group)
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; the others, and their state, stay as they
         are.
@@ -119,6 +126,7 @@ class Optimizer:
             observe.current.begins_step(self)
         with no_grad():
             for group in self.param_groups:
+                items: list[Item] = []
                 for param in group["params"]:
                     if param.grad is None:
                         continue
@@ -128,7 +136,8 @@ class Optimizer:
                             f"shape {param.grad.shape}"
                         )
                     state = self.state.setdefault(param, {})
-                    self.update(param.write(where), param.grad.data, state, group)
+                    items.append((param.write(where), param.grad.data, state))
+                self.update_all(items, group)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 import kernels
-from tinygrad_ft.optim.optimizer import Array, Optimizer, Params
+from tinygrad_ft.optim.optimizer import Array, Item, Optimizer, Params
 
 
 class SGD(Optimizer):
@@ -57,19 +58,35 @@ class SGD(Optimizer):
     def update(
         self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        buffer, dampening = None, group["dampening"]
-        if group["momentum"] != 0:
-            if "momentum_buffer" not in state:
+        self.update_all([(param, grad, state)], group)
+
+    def update_all(self, items: Sequence[Item], group: dict[str, Any]) -> None:
+        sign = -1 if group["maximize"] else 1
+        known: list[Item] = []
+        for param, grad, state in items:
+            signed = grad if sign > 0 else -grad
+            if group["momentum"] == 0:
+                self._update_one(param, signed, None, group["dampening"], group)
+            elif "momentum_buffer" in state:
+                known.append((param, signed, state))
+            else:
                 # v = g is momentum * 0 + 1 * g
-                state["momentum_buffer"], dampening = np.zeros_like(param), 0.0
-            buffer = state["momentum_buffer"]
-        kernels.sgd_update(
-            param,
-            -grad if group["maximize"] else grad,
-            buffer,
-            group["lr"],
-            group["momentum"],
-            dampening,
+                state["momentum_buffer"] = np.zeros_like(param)
+                self._update_one(param, signed, state["momentum_buffer"], 0.0, group)
+        options = (group["lr"], group["momentum"], group["dampening"])
+        kernels.sgd_update_all(
+            [param for param, _, _ in known],
+            [grad for _, grad, _ in known],
+            [state["momentum_buffer"] for _, _, state in known],
+            *options,
             group["weight_decay"],
             group["nesterov"],
         )
+
+    @staticmethod
+    def _update_one(
+        param: Array, grad: Array, buffer: Array | None, dampening: float, group: dict[str, Any]
+    ) -> None:
+        options = (group["lr"], group["momentum"], dampening)
+        rest = (group["weight_decay"], group["nesterov"])
+        kernels.sgd_update(param, grad, buffer, *options, *rest)
