@@ -116,7 +116,7 @@ def _owner_type(size: int) -> Any:
 
     def give_back(self: Any) -> None:
         block = getattr(self, "block", None)
-        if block is not None:
+        if block is not None and _pool is not None:  # at the interpreter's end it may be gone
             _pool.put(block)
 
     return type("_Owner", (ctypes.c_char * size,), {"__del__": give_back, "is_reused": True})
@@ -188,6 +188,30 @@ def aligned(nbytes: int, *, later: bool = False) -> NDArray[np.uint8]:
     return memory[start : start + nbytes]
 
 
+class _Scratch(threading.local):
+    """Working memory of one thread's kernels."""
+
+    block: NDArray[np.uint8] | None = None
+    size = 0
+    place = 0
+
+
+_scratch = _Scratch()
+
+
+def scratch(nbytes: int) -> int:
+    """The address of uninitialised bytes, a multiple of 64, for the working memory of one kernel.
+
+    Kernels run one after the other, so all that a thread launches share it: nothing may be left
+    there for another kernel to find, and one launch asks once."""
+    if _scratch.size < nbytes:
+        # so large that it is the pool's, and goes to kernels alone when a larger one replaces it
+        size = max(nbytes + nbytes // 4, 4 * SMALLEST)
+        _scratch.block = aligned(size, later=True)
+        _scratch.size, _scratch.place = size, address(_scratch.block)
+    return _scratch.place
+
+
 def spread(nbytes: int) -> int:
     """At least so many bytes, as an odd number of cache lines: matrices, panels or tasks' buffers
     that far apart begin in different sets of the cache."""
@@ -197,9 +221,9 @@ def spread(nbytes: int) -> int:
 def is_reused(array: Any) -> bool:
     """Whether an array's memory is a block of the pool, which lives on without the array."""
     base = getattr(array, "base", None)
-    if isinstance(base, np.ndarray):
-        base = base.base
-    return getattr(base, "is_reused", False)
+    if base is None:
+        return False
+    return hasattr(base.base if isinstance(base, np.ndarray) else base, "is_reused")
 
 
 def set_pool_limit(nbytes: int) -> None:
@@ -214,6 +238,7 @@ def set_pool_limit(nbytes: int) -> None:
 def trim() -> None:
     """Give all unused memory back to the system."""
     catch_up()
+    _scratch.block, _scratch.size = None, 0
     _pool.drop(0)
 
 

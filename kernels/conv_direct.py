@@ -59,7 +59,7 @@ def _unit_ints(
         *(plan.first_row, plan.first_column, plan.source_step),
         *(n, units.count, units.images, units.bands, units.band_rows, int(units.in_place)),
         *(units.stage_rows, units.stage_columns, stage.pixel, stage.row, stage.image),
-        *(buffers.aligned(tasks * task_bytes, later=True), task_bytes),
+        *(buffers.scratch(tasks * task_bytes), task_bytes),
     ]
 
 
@@ -166,7 +166,7 @@ def _packed(
             k_group,
             plan.positions,
             packed,
-            buffers.aligned(tasks * n_positions * 64, later=True),
+            buffers.scratch(tasks * n_positions * 64),
         ),
         tasks=tasks,
         later=True,
@@ -244,7 +244,7 @@ def run_weight_gradient(
             outer,
             n_positions,
             result,
-            buffers.aligned(tasks * PANEL * 64, later=True),
+            buffers.scratch(tasks * PANEL * 64),
             panels * 64,
             64,
         ),

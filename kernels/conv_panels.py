@@ -159,7 +159,7 @@ def run_panels(grad_out: Array, x: Array, result: Array, rows: Axis, columns: Ax
             *(plan.pixel_rows, columns.source_step * 64, int(plan.flat), np.zeros(1, np.int64)),
             *(n_positions, plan.positions),
             *(int(by_panels), partial, partial_bytes),
-            *(buffers.aligned(tasks * task_bytes, later=True), task_bytes),
+            *(buffers.scratch(tasks * task_bytes), task_bytes),
             *(x_panels * stage_panel, gradient_panel),
         ],
         tasks=tasks,
@@ -170,7 +170,7 @@ def run_panels(grad_out: Array, x: Array, result: Array, rows: Axis, columns: Ax
         reduce_weights,
         (
             *(partial, n_partials, partial_bytes, 1, channels, outer, n_positions, result),
-            *(buffers.aligned(tasks * PANEL * 64, later=True), 64, n_positions * channels * 64),
+            *(buffers.scratch(tasks * PANEL * 64), 64, n_positions * channels * 64),
         ),
         tasks=tasks,
         later=True,

@@ -292,7 +292,7 @@ def multiply_finished(
     # whole rows, so that they can be finished
     tasks = min(tasks, -(-m // 8))
     table = FinishTable(finish, n)
-    work = buffers.aligned(tasks * _TABLE_BYTES, later=True)
+    work = buffers.scratch(tasks * _TABLE_BYTES)
     launch(
         multiply,
         (
@@ -327,7 +327,7 @@ def _multiply_pair(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
         launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count))
     else:
         tasks = min(tasks, count)
-    work = buffers.aligned(tasks * work_bytes)
+    work = buffers.scratch(tasks * work_bytes)
     shape = (m, n, k, int(by_rows), work, work_bytes)
     launch(
         multiply,
@@ -346,7 +346,7 @@ def _multiply_stack(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any], count: 
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     tasks = get_num_threads() if count * m * n * k >= SMALL else 1
     each = _WORK_BYTES + -(-n // PANEL) * k * 64
-    work = buffers.aligned(tasks * each)
+    work = buffers.scratch(tasks * each)
     tables = [_addresses(x) for x in (a, b, out)]
     steps = (*_steps(a), *b.strides[-2:], out.strides[-2])
     launch(multiply_stack, (*tables, count, m, n, k, *steps, work, each), tasks=tasks)

@@ -106,7 +106,8 @@ def launch(
     numbers = array("d", floats)
     ints_at, floats_at = integers.buffer_info()[0], numbers.buffer_info()[0]
     if later and ahead.allowed and _threads > 1:
-        hold = [v for v in (*ints, *keep) if not isinstance(v, int) and not is_reused(v)]
+        hold = [v for v in ints if isinstance(v, _ndarray) and not is_reused(v)]
+        hold += [v for v in keep if not is_reused(v)]
         if put_off(body, ints_at, floats_at, tasks, (integers, numbers, hold)):
             return
     if tasks == 1:

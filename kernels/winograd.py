@@ -197,7 +197,7 @@ def transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Ar
     u_step = buffers.spread(panels(outer) * inner * 64)
     u = buffers.aligned(36 * u_step, later=True)
     tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
-    scratch = buffers.aligned(tasks * TOGETHER * KERNEL, later=True)
+    scratch = buffers.scratch(tasks * TOGETHER * KERNEL)
     source = (weight, lane_step, k_step, position_step, outer, inner, int(turned))
     launch(transform_weights, (*source, u, u_step, scratch), tasks=tasks, later=True)
     return u, u_step
@@ -226,7 +226,7 @@ def _convolve_fused(
         stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles
     )
     table = image_table(result, finish, accumulate)
-    work = buffers.aligned(tasks * task_bytes, later=True)
+    work = buffers.scratch(tasks * task_bytes)
     launch(
         fused_forward,
         [
@@ -262,7 +262,7 @@ def _convolve_by_step(
     m = buffers.aligned(36 * m_step, later=True)
     units = unit_ints(source, plan)
     stage_bytes = buffers.spread(plan.images * plan.stage_image)
-    stage = buffers.aligned(tasks * stage_bytes, later=True)
+    stage = buffers.scratch(tasks * stage_bytes)
     busy = min(tasks, plan.count)
     place = (v, v_step, v_row, 64, stage, stage_bytes, panels(inner), 0)
     launch(all_inputs, [*units, *place], tasks=busy, later=True)
@@ -272,7 +272,7 @@ def _convolve_by_step(
     shape = (m_panel, panels(outer), tiles)
     products = (v, v_step, inner, u, u_step, m, m_step, *shape, *tables, block)
     launch(all_products, products, later=True)
-    scratch = buffers.aligned(tasks * 1024, later=True)
+    scratch = buffers.scratch(tasks * 1024)
     table = image_table(result, finish, accumulate)
     outputs = [*units, table, m, m_step, m_panel, scratch, 1024]
     launch(all_outputs, outputs, tasks=busy, later=True, keep=(result, finish))
@@ -303,7 +303,7 @@ def finish_weight_gradient(du: Array, du_step: int, n_partials: int, result: Arr
     """result (O, C, 3, 3, C order) from the sum of the tasks' dU."""
     outer, inner = result.shape[:2]
     tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
-    scratch = buffers.aligned(tasks * PANEL * (36 * 64 + KERNEL), later=True)
+    scratch = buffers.scratch(tasks * PANEL * (36 * 64 + KERNEL))
     partials = (du, du_step, n_partials, 36 * du_step)
     integers = (*partials, outer, inner, result, scratch)
     launch(write_weight_gradient, integers, tasks=tasks, later=True)
@@ -326,7 +326,7 @@ def _weight_gradient_fused(
     patch_bytes = plan.images * plan.patch_image
     task_bytes = buffers.spread(stage_bytes + patch_bytes + 36 * (v_step + d_step) + 64)
     table = image_table(grad_out)
-    work = buffers.aligned(tasks * task_bytes, later=True)
+    work = buffers.scratch(tasks * task_bytes)
     launch(
         fused_weight_gradient,
         [
@@ -361,7 +361,7 @@ def _weight_gradient_by_step(
     d = buffers.aligned(36 * d_step, later=True)
     units = unit_ints(x, plan)
     stage_bytes = buffers.spread(plan.images * max(plan.stage_image, plan.patch_image))
-    stage = buffers.aligned(tasks * stage_bytes, later=True)
+    stage = buffers.scratch(tasks * stage_bytes)
     busy = min(tasks, plan.count)
     place = (v, v_step, 64, panel_step, stage, stage_bytes, panels(inner), 0)
     launch(all_inputs, [*units, *place], tasks=busy, later=True)

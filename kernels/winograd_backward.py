@@ -82,7 +82,7 @@ def conv2d_backward(
     du = buffers.aligned(tasks * 36 * du_step, later=True)
     nothing_more = FinishTable(None, inner)
     table, x_table = image_table(grad_x, nothing_more, accumulate), image_table(x)
-    work = buffers.aligned(tasks * task_bytes, later=True)
+    work = buffers.scratch(tasks * task_bytes)
     launch(
         fused_backward,
         [

@@ -88,7 +88,7 @@ def convolve(
     v_step = buffers.spread(-(-inner // CHUNK) * v_chunk)
     v = buffers.aligned(36 * v_step, later=True)
     stage_bytes = buffers.spread(plan.images * plan.stage_image)
-    stage = buffers.aligned(tasks * stage_bytes, later=True)
+    stage = buffers.scratch(tasks * stage_bytes)
     launch(
         all_inputs,
         [
@@ -112,7 +112,7 @@ def convolve(
             *(v, v_step, v_chunk, tiles, np.zeros(1, np.int64), rows * (CHUNK * 4), rows * 64),
             *(result, row_step, pixel_step),
             *(_tile_table(images, size, (n_step, row_step, pixel_step)), int(accumulate), m_step),
-            *(buffers.aligned(tasks * work_bytes, later=True), work_bytes),
+            *(buffers.scratch(tasks * work_bytes), work_bytes),
             *(transformed or (0, 0)),
         ),
         tasks=min(tasks, panels(outer)),
@@ -134,7 +134,7 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
     )
     v, d = buffers.aligned(36 * v_step, later=True), buffers.aligned(36 * d_step, later=True)
     stage_bytes = buffers.spread(plan.images * max(plan.stage_image, plan.patch_image))
-    stage = buffers.aligned(tasks * stage_bytes, later=True)
+    stage = buffers.scratch(tasks * stage_bytes)
     units, busy = unit_ints(x, plan), min(tasks, plan.count)
     place = (v, v_step, 64, panel_step, stage, stage_bytes, panels(inner), 0)
     launch(all_inputs, [*units, *place], tasks=busy, later=True)
@@ -146,7 +146,7 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
         few_weight_gradient,
         (
             *(v, v_step, d, d_step, panel_step, outer, inner, tiles, np.zeros(1, np.int64)),
-            *(result, buffers.aligned(tasks * work_bytes, later=True), work_bytes),
+            *(result, buffers.scratch(tasks * work_bytes), work_bytes),
         ),
         later=True,
     )

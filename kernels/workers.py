@@ -341,25 +341,30 @@ def run_ahead() -> Iterator[None]:
         try:
             catch_up()
         finally:
-            ahead.owner = None
+            ahead.owner, ahead.allowed = None, False
             ahead.door.release()
 
 
-@contextmanager
-def allowing(allowed: bool) -> Iterator[None]:
+class allowing:
     """Allow that kernels are put off if this thread runs ahead, or forbid it and wait for those
-    that are."""
-    if ahead.owner != get_ident():
-        yield
-        return
-    before = ahead.allowed
-    ahead.allowed = allowed
-    try:
-        if not allowed:
-            catch_up()
-        yield
-    finally:
-        ahead.allowed = before
+    that are. A context manager, written out, for every op takes one."""
+
+    __slots__ = ("allowed", "before")
+
+    def __init__(self, allowed: bool) -> None:
+        self.allowed = allowed
+
+    def __enter__(self) -> None:
+        self.before: bool | None = None
+        if ahead.owner == get_ident():
+            self.before = ahead.allowed
+            ahead.allowed = self.allowed
+            if ahead.pending and not self.allowed:
+                catch_up()
+
+    def __exit__(self, *error: object) -> None:
+        if self.before is not None:
+            ahead.allowed = self.before
 
 
 def _end() -> None:

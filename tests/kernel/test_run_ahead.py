@@ -231,3 +231,25 @@ def test_a_fork_waits_and_the_child_can_go_on():
             catch_up()
             os._exit(0 if (y == 1).all() and (x == 2).all() else 3)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_working_memory_is_shared_grows_and_may_be_replaced_while_it_is_used():
+    buffers.trim()
+    places = [buffers.scratch(1000), buffers.scratch(900_000)]
+    assert places[0] == places[1]
+    assert places[0] % 64 == 0
+    out = np.zeros(1000)
+    with run_ahead(), allowing(True):
+        x = np.ones(1000)
+        launch(slow_add, (x, places[0], 1000, 20 * IDLE), (1.0,), later=True)
+        launch(slow_add, (places[0], out, 1000, 0), (1.0,), later=True)
+        assert buffers.scratch(10_000_000) != places[0]
+        assert ahead.pending
+        buffers.zeros(2**20, np.uint8)[...] = 255  # may be what was replaced
+    assert (out == 3).all()
+    found = []
+    thread = threading.Thread(target=lambda: found.append(buffers.scratch(1000)))
+    thread.start()
+    thread.join()
+    assert found[0] != buffers.scratch(1000)
+    buffers.trim()
