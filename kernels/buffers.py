@@ -206,7 +206,7 @@ def scratch(nbytes: int) -> int:
     there for another kernel to find, and one launch asks once."""
     if _scratch.size < nbytes:
         # so large that it is the pool's, and goes to kernels alone when a larger one replaces it
-        size = max(nbytes + nbytes // 4, 4 * SMALLEST)
+        size = max(nbytes + nbytes // 4, SMALLEST)
         _scratch.block = aligned(size, later=True)
         _scratch.size, _scratch.place = size, address(_scratch.block)
     return _scratch.place
