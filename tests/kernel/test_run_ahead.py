@@ -235,7 +235,7 @@ def test_a_fork_waits_and_the_child_can_go_on():
 
 def test_working_memory_is_shared_grows_and_may_be_replaced_while_it_is_used():
     buffers.trim()
-    places = [buffers.scratch(1000), buffers.scratch(900_000)]
+    places = [buffers.scratch(n) for n in (100_000, 1000)]
     assert places[0] == places[1]
     assert places[0] % 64 == 0
     out = np.zeros(1000)
