@@ -61,10 +61,11 @@ class _Pool:
         self.limit = _default_limit()
 
     def take(self, size: int, later: bool) -> NDArray[np.uint8]:
-        if ahead.pending and not later:
-            catch_up()
-        if ahead.pending and ahead.owner != threading.get_ident():
-            return np.empty(size, np.uint8)
+        if ahead.pending:
+            if ahead.owner != threading.get_ident():
+                return np.empty(size, np.uint8)
+            if not later:
+                catch_up()
         with self.lock:
             self._collect()
             found = self.blocks.get(size)

@@ -37,6 +37,7 @@ import os
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def launch(
         if put_off(body, ints_at, floats_at, tasks, (integers, numbers, hold)):
             return
     if tasks == 1:
-        if ahead.pending:
+        if ahead.pending and ahead.owner == get_ident():
             catch_up()
         body.call(ints_at, floats_at, 0, 1)
         return

@@ -166,10 +166,10 @@ def _publish(state, body, ints, floats, tasks, helpers):
 
 
 @njit(nogil=True)
-def _work(state, patience):
+def _work(state, jobs, patience):
     for _ in range(patience):
         _help(state, True)
-        if atomic_load(state + FINISHED * 8) == atomic_load(state + PUBLISHED * 8):
+        if atomic_load(state + FINISHED * 8) >= jobs:
             return 0
         pause()
     return 1
@@ -181,17 +181,17 @@ def publish(state, body, ints, floats, tasks, helpers):
     _publish(state, body, ints, floats, tasks, helpers)
 
 
-@kernel("int64(int64, int64)")
-def work(state, patience):
-    """Work with the helpers until all jobs are done. Returns 1 if that takes them too long."""
-    return _work(state, patience)
+@kernel("int64(int64, int64, int64)")
+def work(state, jobs, patience):
+    """Work with the helpers until so many jobs are done. Returns 1 if that takes them too long."""
+    return _work(state, jobs, patience)
 
 
 @kernel("int64(int64, int64, int64, int64, int64, int64, int64)")
 def run(state, body, ints, floats, tasks, helpers, patience):
-    """`publish` and `work`."""
+    """`publish`, and `work` until all jobs are done."""
     _publish(state, body, ints, floats, tasks, helpers)
-    return _work(state, patience)
+    return _work(state, atomic_load(state + PUBLISHED * 8), patience)
 
 
 class _Pool:
@@ -305,9 +305,20 @@ def put_off(body: Kernel, ints: int, floats: int, tasks: int, hold: Any) -> bool
 
 
 def catch_up() -> None:
-    """Work with the helpers until everything that this thread has put off is done."""
-    if ahead.pending and ahead.owner == get_ident():
-        _settle()
+    """Work with the helpers until everything that was put off is done. (If another thread has put
+    it off: until what it has put off so far is done.)"""
+    if ahead.pending:
+        if ahead.owner == get_ident():
+            _settle()
+        else:
+            _work_off()
+
+
+def _work_off() -> None:
+    """Work until all jobs are done that have been published so far."""
+    jobs = ctypes.c_int64.from_address(_pool.state + PUBLISHED * 8).value
+    while work.call(_pool.state, jobs, PATIENCE):
+        time.sleep(0)
 
 
 def _settle() -> None:
@@ -315,8 +326,7 @@ def _settle() -> None:
     interrupt: KeyboardInterrupt | None = None
     while True:
         try:
-            while work.call(_pool.state, PATIENCE):
-                time.sleep(0)
+            _work_off()
             break
         except KeyboardInterrupt as error:  # the helpers still use the caller's arrays
             interrupt = error
@@ -346,8 +356,8 @@ def run_ahead() -> Iterator[None]:
 
 
 class allowing:
-    """Allow that kernels are put off if this thread runs ahead, or forbid it and wait for those
-    that are. A context manager, written out, for every op takes one."""
+    """Allow that kernels are put off if this thread runs ahead; otherwise, or if it is not allowed,
+    wait for those that are. A context manager, written out, for every op takes one."""
 
     __slots__ = ("allowed", "before")
 
@@ -356,11 +366,13 @@ class allowing:
 
     def __enter__(self) -> None:
         self.before: bool | None = None
-        if ahead.owner == get_ident():
-            self.before = ahead.allowed
-            ahead.allowed = self.allowed
-            if ahead.pending and not self.allowed:
-                catch_up()
+        if ahead.owner != get_ident():
+            catch_up()
+            return
+        self.before = ahead.allowed
+        ahead.allowed = self.allowed
+        if not self.allowed:
+            catch_up()
 
     def __exit__(self, *error: object) -> None:
         if self.before is not None:

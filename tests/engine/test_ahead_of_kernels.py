@@ -1,5 +1,7 @@
 """Python runs ahead of the kernels within a model's call and a backward; nobody notices."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -130,3 +132,20 @@ def test_an_error_in_forward_leaves_nothing_behind():
     assert workers.ahead.owner is None
     model.look = lambda m, y: None
     assert np.isfinite(model(images()).numpy()).all()
+
+
+@pytest.mark.parametrize("look", [lambda t: t.numpy().sum(), lambda t: (t * 1).numpy().sum()])
+def test_another_thread_that_is_handed_a_result_sees_what_was_computed(look):
+    """As a logging thread would be, by a hook, while the model's call goes on."""
+    found = []
+
+    def show(module, y):
+        thread = threading.Thread(target=lambda: found.append(look(y.detach())))
+        thread.start()
+        thread.join()
+
+    model = Looking(show)
+    with tg.no_grad():
+        for seed in range(5):
+            out = model(images(64, seed))
+            assert found.pop() == look(out)

@@ -203,3 +203,34 @@ def test_sgd_finds_a_minimum():
         ((param - tg.tensor([1.0, 1.0])) ** 2).sum().backward()
         optimizer.step()
     np.testing.assert_allclose(param.numpy(), [1, 1], atol=1e-3)
+
+
+def test_an_update_of_ones_own_is_called_for_every_parameter():
+    class Halving(optim.SGD):
+        def update(self, param, grad, state, group):
+            super().update(param, grad, state, group)
+            param *= 0.5
+
+    params = [tg.nn.Parameter(np.full(n, 4.0, np.float32)) for n in (2, 3)]
+    for optimizer in (Halving(params, lr=1.0, momentum=0.9), Halving(params, lr=1.0)):
+        for _ in range(2):
+            before = [p.numpy().copy() for p in params]
+            for p in params:
+                p.grad = tg.zeros(*p.shape)
+            optimizer.step()
+            for p, b in zip(params, before, strict=True):
+                np.testing.assert_array_equal(p.numpy(), b / 2)
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+def test_parameters_that_join_later_start_with_their_first_gradient(maximize):
+    """v = g the first time, whatever the dampening, although others have a velocity already."""
+    first, second = (tg.nn.Parameter(np.zeros(3, np.float32)) for _ in range(2))
+    optimizer = optim.SGD([first, second], lr=1.0, momentum=0.5, dampening=0.5, maximize=maximize)
+    sign = 1 if maximize else -1
+    first.grad = tg.ones(3)
+    optimizer.step()
+    second.grad = tg.ones(3)
+    optimizer.step()
+    np.testing.assert_allclose(first.numpy(), sign * (1 + (0.5 * 1 + 0.5 * 1)))
+    np.testing.assert_allclose(second.numpy(), sign * 1.0)

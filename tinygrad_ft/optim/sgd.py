@@ -58,35 +58,36 @@ class SGD(Optimizer):
     def update(
         self, param: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        self.update_all([(param, grad, state)], group)
-
-    def update_all(self, items: Sequence[Item], group: dict[str, Any]) -> None:
-        sign = -1 if group["maximize"] else 1
-        known: list[Item] = []
-        for param, grad, state in items:
-            signed = grad if sign > 0 else -grad
-            if group["momentum"] == 0:
-                self._update_one(param, signed, None, group["dampening"], group)
-            elif "momentum_buffer" in state:
-                known.append((param, signed, state))
-            else:
+        buffer, dampening = None, group["dampening"]
+        if group["momentum"] != 0:
+            if "momentum_buffer" not in state:
                 # v = g is momentum * 0 + 1 * g
-                state["momentum_buffer"] = np.zeros_like(param)
-                self._update_one(param, signed, state["momentum_buffer"], 0.0, group)
-        options = (group["lr"], group["momentum"], group["dampening"])
-        kernels.sgd_update_all(
-            [param for param, _, _ in known],
-            [grad for _, grad, _ in known],
-            [state["momentum_buffer"] for _, _, state in known],
-            *options,
+                state["momentum_buffer"], dampening = np.zeros_like(param), 0.0
+            buffer = state["momentum_buffer"]
+        kernels.sgd_update(
+            param,
+            -grad if group["maximize"] else grad,
+            buffer,
+            group["lr"],
+            group["momentum"],
+            dampening,
             group["weight_decay"],
             group["nesterov"],
         )
 
-    @staticmethod
-    def _update_one(
-        param: Array, grad: Array, buffer: Array | None, dampening: float, group: dict[str, Any]
-    ) -> None:
-        options = (group["lr"], group["momentum"], dampening)
-        rest = (group["weight_decay"], group["nesterov"])
-        kernels.sgd_update(param, grad, buffer, *options, *rest)
+    def update_all(self, items: Sequence[Item], group: dict[str, Any]) -> None:
+        if group["momentum"] == 0 or type(self).update is not SGD.update:
+            super().update_all(items, group)
+            return
+        known = [item for item in items if "momentum_buffer" in item[2]]
+        super().update_all([item for item in items if "momentum_buffer" not in item[2]], group)
+        kernels.sgd_update_all(
+            [param for param, _, _ in known],
+            [-grad if group["maximize"] else grad for _, grad, _ in known],
+            [state["momentum_buffer"] for _, _, state in known],
+            group["lr"],
+            group["momentum"],
+            group["dampening"],
+            group["weight_decay"],
+            group["nesterov"],
+        )
