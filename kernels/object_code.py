@@ -49,11 +49,12 @@ class ObjectCode:
 
     def fits(self) -> bool:
         """Whether everything that it wants is in this process. (LLVM would end the process.)"""
+        _make_process_known()
         return all(llvm.address_of_symbol(name) for name in self.wanted)
 
     def load(self) -> tuple[int, Any]:
         """The address of the function, and what keeps it in memory."""
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
+        engine = _new_engine()
         engine.add_object_file(llvm.ObjectFileRef.from_data(self.data))
         engine.finalize_object()
         return int(engine.get_function_address(self.name)), engine
@@ -64,15 +65,23 @@ def _checksum(data: bytes) -> str:
 
 
 @cache
-def _start_llvm() -> None:
+def _target() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple()
 
 
-def _target_machine() -> Any:
-    """What an engine wants to know of the machine; its code is compiled already."""
-    _start_llvm()
-    return llvm.Target.from_default_triple().create_target_machine(jit=True)
+def _new_engine() -> Any:
+    """What brings code into memory."""
+    machine = _target().create_target_machine(jit=True)
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+@cache
+def _make_process_known() -> None:
+    """Let LLVM know the functions of this process, those of the C library among them, which the
+    first engine does."""
+    _new_engine()
 
 
 def compiled(

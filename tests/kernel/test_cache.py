@@ -12,6 +12,7 @@ import pytest
 
 import kernels
 from kernels import cache
+from kernels.object_code import ObjectCode
 
 COPY_BLOCK = """
 import json, sys, numpy as np
@@ -94,20 +95,28 @@ def test_several_processes_at_once_and_a_damaged_file(sandbox):
     for process in processes:
         sandbox.finish(process)
     (code,) = sandbox.directory.rglob("packing.copy_block*.kernel")
-    whole = code.read_bytes()
+    code.write_bytes(code.read_bytes()[:1000])
+    assert sandbox.run()["compiled"] == 1
+    assert sandbox.run()["loaded"] == 1
+
+
+def test_object_code_is_recognised_or_refused():
+    code = ObjectCode("name", ("strlen", "memcpy"), b"object\n\0file")
+    whole = code.to_bytes()
+    assert ObjectCode.from_bytes(whole) == code
+    assert code.fits()
+    assert not ObjectCode("name", ("strlen", "no_such_function"), b"").fits()
     flipped = bytearray(whole)
-    flipped[-100] ^= 1
-    unknown = whole.replace(b'"wanted": [', b'"wanted": ["no_such_function", ', 1)
-    for damaged in (whole[:1000], b"", bytes(flipped), unknown.replace(b", ]", b"]")):
-        code.write_bytes(damaged)
-        assert sandbox.run()["compiled"] == 1
-        assert sandbox.run()["loaded"] == 1
+    flipped[-3] ^= 1
+    for damaged in (b"", b"\n", b"{}\n", b"[1]\nx", whole[:-1], whole[:20], whole + b"x", flipped):
+        assert ObjectCode.from_bytes(bytes(damaged)) is None
 
 
 def test_a_process_that_finds_its_kernels_does_not_import_numba(sandbox):
-    assert sandbox.run()["compiled"] == 1
-    without = COPY_BLOCK.format(before="sys.modules['numba'] = None  # importing it would raise")
-    assert sandbox.run(without)["loaded"] == 1
+    calls_sqrt = "import kernels; kernels.cache.registry['elementwise._adam'].load()"
+    assert sandbox.run(COPY_BLOCK.format(before=calls_sqrt))["compiled"] == 2
+    without = f"sys.modules['numba'] = None  # importing it would raise\n{calls_sqrt}"
+    assert sandbox.run(COPY_BLOCK.format(before=without))["loaded"] == 2
 
 
 def test_an_unusable_directory_means_compiling_in_memory(sandbox, tmp_path):
