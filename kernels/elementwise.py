@@ -287,8 +287,8 @@ def sgd_update(
     lr, momentum, decay = float(lr), float(momentum), float(weight_decay)
     fresh = 1 - float(dampening)
     if _flat_in_place("sgd_update", (param, *buffers), grad) and buffers:
-        table = np.array([address(a) for a in (param, grad, velocity)] + [param.size], np.int64)
-        launch(_sgd, (table, 1, int(nesterov)), (lr, momentum, fresh, decay))
+        row = [*(address(a) for a in (param, grad, velocity)), param.size]
+        _launch_sgd(row, lr, momentum, fresh, decay, nesterov)
         return
     g = grad + decay * param if decay else grad
     for v in buffers:
@@ -329,10 +329,18 @@ def sgd_update_all(
         else:
             sgd_update(*arrays, lr, momentum, dampening, weight_decay, nesterov)
     if rows:
-        count = len(rows) // 4
-        tasks = None if sum(rows[3::4]) >= FLAT_MINIMUM else 1
-        numbers = (float(lr), float(momentum), 1 - float(dampening), float(weight_decay))
-        launch(_sgd, (np.array(rows, np.int64), count, int(nesterov)), numbers, tasks=tasks)
+        fresh = 1 - float(dampening)
+        _launch_sgd(rows, float(lr), float(momentum), fresh, float(weight_decay), nesterov)
+
+
+def _launch_sgd(
+    rows: Sequence[int], lr: float, momentum: float, fresh: float, decay: float, nesterov: bool
+) -> None:
+    """Rows as `_sgd` reads them, one after the other."""
+    tasks = None if sum(rows[3::4]) >= FLAT_MINIMUM else 1
+    table = np.array(rows, np.int64)
+    numbers = (lr, momentum, fresh, decay)
+    launch(_sgd, (table, len(rows) // 4, int(nesterov)), numbers, tasks=tasks)
 
 
 def adam_update(

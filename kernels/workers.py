@@ -156,8 +156,9 @@ def serve(state, helper, spins):
             idle = 0
 
 
-@njit(nogil=True)
-def _publish(state, body, ints, floats, tasks, helpers):
+@kernel("void(int64, int64, int64, int64, int64, int64)")
+def publish(state, body, ints, floats, tasks, helpers):
+    """Publish a job for the first `helpers` helpers. There must be room in the ring."""
     number = atomic_load(state + PUBLISHED * 8)
     job = _job(state, number)
     job[BODY], job[INTS], job[FLOATS], job[TASKS], job[NEEDED] = body, ints, floats, tasks, helpers
@@ -165,33 +166,15 @@ def _publish(state, body, ints, floats, tasks, helpers):
     _open_next(state, True)
 
 
-@njit(nogil=True)
-def _work(state, jobs, patience):
+@kernel("int64(int64, int64, int64)")
+def work(state, jobs, patience):
+    """Work with the helpers until so many jobs are done. Returns 1 if that takes them too long."""
     for _ in range(patience):
         _help(state, True)
         if atomic_load(state + FINISHED * 8) >= jobs:
             return 0
         pause()
     return 1
-
-
-@kernel("void(int64, int64, int64, int64, int64, int64)")
-def publish(state, body, ints, floats, tasks, helpers):
-    """Publish a job for the first `helpers` helpers. There must be room in the ring."""
-    _publish(state, body, ints, floats, tasks, helpers)
-
-
-@kernel("int64(int64, int64, int64)")
-def work(state, jobs, patience):
-    """Work with the helpers until so many jobs are done. Returns 1 if that takes them too long."""
-    return _work(state, jobs, patience)
-
-
-@kernel("int64(int64, int64, int64, int64, int64, int64, int64)")
-def run(state, body, ints, floats, tasks, helpers, patience):
-    """`publish`, and `work` until all jobs are done."""
-    _publish(state, body, ints, floats, tasks, helpers)
-    return _work(state, atomic_load(state + PUBLISHED * 8), patience)
 
 
 class _Pool:
@@ -208,7 +191,7 @@ class _Pool:
 
     def grow(self, helpers: int) -> None:
         """Start threads until there are so many."""
-        for module_kernel in (serve, publish, work, run):
+        for module_kernel in (serve, publish, work):
             module_kernel.load()
         if self._separation is None:
             self._separation = Separation(self.state + APART * 8)
@@ -279,7 +262,7 @@ def do(body: Kernel, ints: int, floats: int, tasks: int) -> None:
     try:
         if len(_pool.threads) < tasks - 1:
             _pool.grow(tasks - 1)
-        run.call(_pool.state, body.address, ints, floats, tasks, tasks - 1, PATIENCE)
+        publish.call(_pool.state, body.address, ints, floats, tasks, tasks - 1)
     finally:
         _settle()
 
@@ -289,13 +272,12 @@ def put_off(body: Kernel, ints: int, floats: int, tasks: int, hold: Any) -> bool
     is not the time to do so, and nothing was done."""
     if not ahead.allowed or ahead.owner != get_ident():
         return False
+    if len(ahead.held) == JOBS - 1:  # `do` needs one, too
+        catch_up()
     if not ahead.pending:
         if not _pool.busy.acquire(blocking=False):
             return False
         ahead.pending = True
-    elif len(ahead.held) == JOBS - 1:  # `do` needs one, too
-        catch_up()
-        return put_off(body, ints, floats, tasks, hold)
     helpers = max(1, tasks - 1)
     if len(_pool.threads) < helpers:
         _pool.grow(helpers)

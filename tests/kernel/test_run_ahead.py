@@ -167,7 +167,7 @@ def test_the_pool_gives_no_memory_back_to_the_system_that_a_kernel_still_reads()
     assert (out == 1).all()
 
 
-def test_another_thread_waits_for_nothing_and_gets_other_memory():
+def test_another_thread_gets_other_memory():
     size = 100_000
     out, found = np.zeros(size), {}
     first = buffers.zeros(size, np.float64)
