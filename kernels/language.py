@@ -8,8 +8,9 @@ does not need it. So kernels take `njit`, `intrinsic` and `types` from here:
     intrinsic   a function that emits LLVM instructions itself (see simd.py)
     types       numba.types, for the inside of functions
 
-They mark functions, and the marks become Numba's own objects when a compiler asks what they are
-(`typeof_impl`, Numba's way to teach it new constants).
+They mark functions, and a mark becomes Numba's own object when a compiler asks what it is: Numba
+takes the type of a constant that it does not know from its attribute `_numba_type_`. So a user's
+own functions under numba.njit can use them, too.
 
 Signatures are texts, such as "void(int64, float64)"; `words(n)` is that of a function of n integers
 or addresses that returns nothing.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 
@@ -33,7 +34,9 @@ class Lazy:
         return getattr(importlib.import_module(self._name), name)
 
 
+numba = Lazy("numba")
 types = Lazy("numba.core.types")
+extending = Lazy("numba.extending")
 cgutils = Lazy("numba.core.cgutils")
 
 
@@ -51,8 +54,11 @@ class Marked:
     @cached_property
     def made(self) -> Any:
         """Numba's object."""
-        numba()
         return self._make(self.function)
+
+    @property
+    def _numba_type_(self) -> Any:
+        return _type_of(self.made)
 
     def __call__(self, *arguments: Any) -> Any:
         return self.made(*arguments)
@@ -65,23 +71,23 @@ class Symbol:
         self.name, self.signature = name, signature
 
     @cached_property
-    def made(self) -> Any:
-        """Numba's type of it."""
-        return types.ExternalFunction(self.name, signature_of(self.signature))
+    def _numba_type_(self) -> Any:
+        external = types.ExternalFunction(self.name, signature_of(self.signature))
+        return _type_of(external)
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Marked]:
     """Like numba.njit with options."""
 
     def make(function: Any) -> Any:
-        return numba().njit(**options)(function)
+        return numba.njit(**options)(function)
 
     return lambda function: Marked(function, make)
 
 
 def intrinsic(function: Callable[..., Any]) -> Marked:
     """Like numba.extending.intrinsic."""
-    return Marked(function, lambda function: numba().extending.intrinsic(function))
+    return Marked(function, lambda function: extending.intrinsic(function))
 
 
 def words(n: int) -> str:
@@ -92,23 +98,11 @@ def words(n: int) -> str:
 def signature_of(text: str, **more: Any) -> Any:
     """A signature as Numba's object, from its text, which is part of the source code and names
     Numba's types, and `more`."""
-    numba()
     return eval(text, {**vars(importlib.import_module("numba.core.types")), **more})
 
 
-@cache
-def numba() -> Any:
-    """Numba, which knows what to make of our marks."""
-    module: Any = importlib.import_module("numba")
-    registry: Any = importlib.import_module("numba.core.registry")
-    extending: Any = importlib.import_module("numba.extending")
-
-    @extending.typeof_impl.register(Marked)
-    @extending.typeof_impl.register(Symbol)
-    def _(value: Any, context: Any) -> Any:
-        made = value.made
-        typing = registry.cpu_target.typing_context
-        typing.refresh()  # takes notice of new intrinsics
-        return typing.resolve_value_type(made)
-
-    return module
+def _type_of(made: Any) -> Any:
+    """Numba's type of one of its own objects."""
+    typing = importlib.import_module("numba.core.registry").cpu_target.typing_context
+    typing.refresh()  # takes notice of new intrinsics
+    return typing.resolve_value_type(made)

@@ -16,7 +16,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from kernels.language import numba, signature_of
+from kernels.language import signature_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,6 @@ def compiled(
     function: Callable[..., Any], name: str, signature: str, fastmath: Iterable[str]
 ) -> tuple[ObjectCode, str]:
     """A function as C code with the given symbol, and its LLVM code, to be read."""
-    numba()
     from numba.core import compiler, cpu, registry
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.sigutils import normalize_signature

@@ -18,7 +18,7 @@ from typing import Any
 from llvmlite import ir
 
 from kernels.host import LANES
-from kernels.language import cgutils, intrinsic, numba, signature_of, types
+from kernels.language import cgutils, extending, intrinsic, signature_of, types
 
 PANEL = 16
 VECTORS = PANEL // LANES
@@ -33,7 +33,6 @@ _LANE_INDEX = ir.IntType(32)
 @cache
 def vector_type() -> Any:
     """Numba's name for a vector register of float32."""
-    extending = numba().extending
 
     class VectorType(types.Type):  # type: ignore[name-defined]
         def __init__(self) -> None:
