@@ -33,6 +33,7 @@ from kernels import buffers
 from kernels.conv_direct_loops import gather, pack_weights, reduce_weights, weight_gradient
 from kernels.conv_plan import Axis, GatherPlan, Layout, Pair, WeightPlan, gather_plan, weight_plan
 from kernels.finish import Finish, FinishTable
+from kernels.microkernel import TOGETHER
 from kernels.parallel import get_num_threads, launch
 from kernels.prepared import Prepared
 from kernels.workers import catch_up
@@ -214,18 +215,18 @@ def run_weight_gradient(
         tasks = min(tasks, units.count)
     n_partials = 1 if by_panels else tasks
     partial = buffers.aligned(n_partials * partial_bytes, later=True)
-    gradient_bytes = units.images * units.band_rows * plan.column_count * 64
+    gradient_panel = buffers.spread(units.images * units.band_rows * plan.column_count * 64)
     layout = Layout.of(grad_out)
     launch(
         weight_gradient,
         [
-            *_unit_ints(x, plan, gradient_bytes, tasks),
+            *_unit_ints(x, plan, TOGETHER * gradient_panel, tasks),
             *(grad_out, layout.image, layout.row, layout.pixel, layout.channel),
             *(plan.row_count, plan.column_count),
             *(groups, inner, outer),
             *(len(plan.blocks), plan.blocks, plan.pixel_rows, plan.pixel_step),
             *(int(by_panels), n_positions * inner),
-            *(partial, partial_bytes, units.stage_bytes),
+            *(partial, partial_bytes, units.stage_bytes, gradient_panel),
             *(int(channelwise), plan.block_offsets, plan.blocks[:, 2] * (panels * 64)),
         ],
         tasks=tasks,

@@ -3,7 +3,12 @@
 from kernels.cache import kernel
 from kernels.finish import finish_pixels
 from kernels.language import njit
-from kernels.microkernel import multiply_channels, multiply_columns, multiply_rows
+from kernels.microkernel import (
+    TOGETHER,
+    multiply_channels,
+    multiply_columns,
+    multiply_rows,
+)
 from kernels.packing import copy_block, stage_rows
 from kernels.parallel import share
 from kernels.simd import LANES, PANEL, add, int64_at, load, store
@@ -171,20 +176,21 @@ def gather(ints, floats, task, tasks):
                     )
                 continue
             for g in range(groups):
-                for p in range(panels):
-                    _multiply_rows(
-                        pixels,
-                        source + 4 * g * inner,
-                        sources,
-                        taps,
-                        n_taps,
-                        k,
-                        weights + (g * panels + p) * n_taps * k * 64,
-                        to + 4 * (g * outer + p * PANEL),
-                        results,
-                        min(PANEL, outer - p * PANEL),
-                        accumulate,
-                    )
+                _multiply_rows(
+                    pixels,
+                    source + 4 * g * inner,
+                    sources,
+                    taps,
+                    n_taps,
+                    k,
+                    weights + g * panels * n_taps * k * 64,
+                    n_taps * k * 64,
+                    to + 4 * g * outer,
+                    results,
+                    64,
+                    outer,
+                    accumulate,
+                )
         # only a forward convolution is finished: one phase, and a dense result
         for i in range(here):
             at = result + (n + i) * result_image + top * result_row
@@ -207,8 +213,8 @@ def weight_gradient(ints, floats, task, tasks):
     by_panels, weight_rows = ints[OWN + 14], ints[OWN + 15]  # rows per group
     partial, partial_bytes = ints[OWN + 16], ints[OWN + 17]
     buffer = ints[BUFFER] + task * ints[BUFFER_TASK]
-    gradients = buffer + ints[OWN + 18]
-    channelwise, block_offsets, block_results = ints[OWN + 19], ints[OWN + 20], ints[OWN + 21]
+    gradients, gradient_panel = buffer + ints[OWN + 18], ints[OWN + 19]
+    channelwise, block_offsets, block_results = ints[OWN + 20], ints[OWN + 21], ints[OWN + 22]
     panels = (outer + PANEL - 1) // PANEL
     unit_begin, unit_end = 0, ints[UNITS]
     panel_begin, panel_end = 0, groups * panels
@@ -227,20 +233,31 @@ def weight_gradient(ints, floats, task, tasks):
         n, here, top = _unit(ints, unit)
         rows = min(ints[BAND_ROWS], out_rows - top)
         source = _unit_source(ints, n, here, top, buffer)
-        for panel in range(panel_begin, panel_end):
+        runs = 1 if even else here * rows
+        length = here * rows * out_columns // runs
+        panel = panel_begin
+        while panel < panel_end:
             g = panel // panels
             p = panel - g * panels
-            lanes = min(PANEL, outer - p * PANEL)
+            wide = min(1 if channelwise else TOGETHER, min(panels - p, panel_end - panel))
+            columns = min(wide * PANEL, outer - p * PANEL)
             at = grad + n * grad_image + top * grad_row + (g * outer + p * PANEL) * grad_channel
-            runs = 1 if even else here * rows
-            length = here * rows * out_columns // runs
             for i in range(runs):
                 image = i // rows
                 run = at
                 if not even:
                     run += image * grad_image + (i - image * rows) * grad_row
-                to = gradients + i * length * 64
-                _copy_block(run, grad_pixel, grad_channel, length, lanes, to, 64, PANEL)
+                for w in range(wide):
+                    _copy_block(
+                        run + w * PANEL * grad_channel,
+                        grad_pixel,
+                        grad_channel,
+                        length,
+                        min(PANEL, columns - w * PANEL),
+                        gradients + w * gradient_panel + i * length * 64,
+                        64,
+                        PANEL,
+                    )
             if channelwise:
                 _multiply_channels(
                     n_blocks,
@@ -256,23 +273,26 @@ def weight_gradient(ints, floats, task, tasks):
                     PANEL,
                     1 if unit > unit_begin else 0,
                 )
-                continue
-            for b in range(n_blocks):
-                row = g * weight_rows + blocks[3 * b + 2]
-                _multiply_columns(
-                    blocks[3 * b + 1],
-                    source + blocks[3 * b] + 4 * g * inner,
-                    pixel_rows,
-                    here * rows,
-                    out_columns,
-                    pixel_step,
-                    gradients,
-                    64,
-                    partial + row * c_step + p * 64,
-                    c_step,
-                    PANEL,
-                    1 if unit > unit_begin else 0,
-                )
+            else:
+                for b in range(n_blocks):
+                    row = g * weight_rows + blocks[3 * b + 2]
+                    _multiply_columns(
+                        blocks[3 * b + 1],
+                        source + blocks[3 * b] + 4 * g * inner,
+                        pixel_rows,
+                        here * rows,
+                        out_columns,
+                        pixel_step,
+                        gradients,
+                        64,
+                        gradient_panel,
+                        partial + row * c_step + p * 64,
+                        c_step,
+                        64,
+                        wide * PANEL,
+                        1 if unit > unit_begin else 0,
+                    )
+            panel += wide
 
 
 @kernel(needs=[copy_block])

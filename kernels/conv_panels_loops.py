@@ -2,7 +2,7 @@
 
 from kernels.cache import kernel
 from kernels.language import njit
-from kernels.microkernel import multiply_columns
+from kernels.microkernel import TOGETHER, multiply_columns
 from kernels.packing import fill_zero, split_channels
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
@@ -107,7 +107,7 @@ def panels_weight_gradient(ints, floats, task, tasks):
         if flat:
             table, runs, length = zero, 1, here * rows * out_columns
         for q in range(x_panels):
-            for p in range(p_begin, p_end):
+            for p in range(p_begin, p_end, TOGETHER):
                 for b in range(n_positions):
                     _multiply_columns(
                         min(PANEL, channels - q * PANEL),
@@ -118,8 +118,10 @@ def panels_weight_gradient(ints, floats, task, tasks):
                         pixel_step,
                         gradients + (p - p_begin) * gradient_panel,
                         64,
+                        gradient_panel,
                         partial + ((p * n_positions + b) * channels + q * PANEL) * 64,
                         64,
-                        PANEL,
+                        n_positions * channels * 64,
+                        min(TOGETHER, p_end - p) * PANEL,
                         1 if unit > begin else 0,
                     )

@@ -31,7 +31,7 @@ from kernels.addresses import address
 from kernels.cache import kernel
 from kernels.finish import Finish, FinishTable, finish_pixels
 from kernels.language import njit
-from kernels.microkernel import multiply_columns, multiply_rows
+from kernels.microkernel import TOGETHER, multiply_columns, multiply_rows
 from kernels.packing import copy_block
 from kernels.parallel import get_num_threads, launch, share
 from kernels.prepared import Prepared
@@ -104,26 +104,25 @@ def _multiply(
                         64,
                         PANEL,
                     )
-            for p in range(p_begin, p_end):
-                lanes = min(PANEL, n - PANEL * p)
-                panel = panels + (p * k + k0) * 64
-                to = c + i0 * c_row + p * 64
-                accumulate = 1 if k0 or add else 0
-                if a_column == 4:
-                    _multiply_rows(
-                        mc,
-                        block,
-                        work + 64,
-                        work,
-                        1,
-                        kc,
-                        panel,
-                        to,
-                        work + 64 + 8 * M_BLOCK,
-                        lanes,
-                        accumulate,
-                    )
-                else:
+            accumulate = 1 if k0 or add else 0
+            if a_column == 4:
+                _multiply_rows(
+                    mc,
+                    block,
+                    work + 64,
+                    work,
+                    1,
+                    kc,
+                    panels + (p_begin * k + k0) * 64,
+                    k * 64,
+                    c + i0 * c_row + p_begin * 64,
+                    work + 64 + 8 * M_BLOCK,
+                    64,
+                    min(n, p_end * PANEL) - p_begin * PANEL,
+                    accumulate,
+                )
+            else:
+                for p in range(p_begin, p_end, TOGETHER):
                     for i in range(0, mc, PANEL):
                         _multiply_columns(
                             min(PANEL, mc - i),
@@ -132,11 +131,13 @@ def _multiply(
                             1,
                             kc,
                             64,
-                            panel,
+                            panels + (p * k + k0) * 64,
                             64,
-                            to + i * c_row,
+                            k * 64,
+                            c + (i0 + i) * c_row + p * 64,
                             c_row,
-                            lanes,
+                            64,
+                            min(n, min(p_end, p + TOGETHER) * PANEL) - p * PANEL,
                             accumulate,
                         )
             if finish != 0 and k0 + kc == k:

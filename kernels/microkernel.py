@@ -1,13 +1,15 @@
 """The innermost loops of every matrix product and convolution.
 
-Both kernels compute a strip of a matrix product that is one panel (16 columns) wide,
+Both kernels compute some rows of a matrix product, one panel (16 columns) after the other,
 
     C[i, 0:16] (+)= sum over r, k of  A[i, r, k] * B[r, k, 0:16]
 
-and keep a tile of C in vector registers while they walk along k: for each k they load one panel of
-B (VECTORS registers), and for each row of the tile broadcast one float of A and multiply-add. With
-16 lanes a tile is 8 rows of 1 vector, with 8 lanes 6 rows of 2, with 4 lanes 3 rows of 4: as many
-accumulators as it takes to hide the latency of a multiply-add, and no more than the registers hold.
+and keep a tile of C in vector registers while they walk along k: for each k they load a panel of B,
+and for each row of the tile broadcast one float of A and multiply-add. With 16 lanes a tile is 8
+rows of 2 panels (2 vectors), with 8 lanes 6 rows of 1 panel (2 vectors), with 4 lanes 3 rows of 1
+panel (4 vectors): as many accumulators as it takes to hide the latency of a multiply-add, and no
+more than the registers hold. Two vectors also share each broadcast: a processor that begins two
+multiply-adds and two loads in a cycle would else spend its time loading.
 
 The sum over r goes through a table of byte offsets into A, so that A may be a window of an image (r
 runs over the kernel's rows, or over rows of pixels); B is read without gaps.
@@ -17,26 +19,33 @@ runs over the kernel's rows, or over rows of pixels); B is read without gaps.
                        weight gradient
     multiply_channels  lane by lane, A having panels as well: depthwise convolution
 
-Measured on Zen 4 (AVX-512, 117 GFLOP/s peak of one core; A and B in cache), GFLOP/s by tile height:
+Measured with 16 lanes, A and B in the cache, GFLOP/s of one core (peak 117 on Zen 4, 273 on Zen 5,
+which has twice the multipliers) by rows x panels of the tile:
 
-    rows of the tile        8     12     16     24        8 lanes: 4 rows 106, 5: 109, 6: 113
-    k = 16                101    103     78     85        4 lanes: 2 rows  54, 3:  58, 4:  57
-    k = 384               116    115    116    116
-    k = 2048, 8 KiB rows  116     87     54      -
+    rows x panels          8x1   12x1   16x1   24x1    8x2   10x2   12x2   14x2
+    Zen 4, k = 16          101    103     78     85
+           k = 384         116    115    116    116
+           2048, 8 KiB     116     87     54      -
+    Zen 5, k = 16          218    207    191    174    273    275    257    243
+           k = 512         213    227    216    198    271    272    272    272
+           512, 8 KiB      207    201    133     75    272    274    271    242
 
-Sixteen rows at a distance of 8 KiB do not fit an 8-way cache, which is why 8 rows beat all others
-here. Unrolling k by 2 or 8 instead of 4 changes nothing.
+(8 KiB: the distance of the rows of A. Sixteen of them do not fit an 8-way cache.) With 8 lanes on
+Zen 4: 4 rows 106, 5 109, 6 113; with 4 lanes 2 rows 54, 3 58, 4 57. Unrolling k by 2 or 8 instead
+of 4 changes nothing.
 """
 
 from typing import Any
 
 from kernels.cache import kernel
-from kernels.language import intrinsic, signature_of, words
+from kernels.language import intrinsic, njit, signature_of, words
 from kernels.microkernel_code import constant, emit_initial, emit_products, emit_result
 from kernels.simd import BYTE, INT, LANES, PANEL, pointer
 
 TILE_ROWS = {16: (8, 4, 2, 1), 8: (6, 4, 2, 1), 4: (3, 2, 1, 1)}[LANES]
 """Heights of the tiles: the first does the work, the others what remains of the rows."""
+TOGETHER = {16: 2, 8: 1, 4: 1}[LANES]
+"""Panels of a tile, while there are as many."""
 
 
 def _from_table(builder: Any, base: Any, table: Any, n: int) -> list[Any]:
@@ -45,7 +54,12 @@ def _from_table(builder: Any, base: Any, table: Any, n: int) -> list[Any]:
     return [builder.add(base, builder.load(pointer(builder, place, INT))) for place in places]
 
 
-def _rows_tile(n_rows: int) -> Any:
+def _panels(n: int, step: Any) -> list[Any]:
+    """Where n panels begin that lie `step` apart (n is 1 or 2)."""
+    return [constant(0), step][:n]
+
+
+def _rows_tile(n_rows: int, n_panels: int) -> Any:
     """A tile of `multiply_rows`; the two tables of offsets start at the tile's first row."""
 
     @intrinsic
@@ -57,20 +71,23 @@ def _rows_tile(n_rows: int) -> Any:
         n_offsets,
         k,
         b,
+        b_panel,
         c,
         c_offsets,
-        lanes,
+        c_panel,
+        columns,
         accumulate,
     ):
         def codegen(context, builder, signature, args):
-            a, a_offsets, offsets, n_offsets, k, b, c, c_offsets, lanes, accumulate = args
+            a, a_offsets, offsets, n_offsets, k, b, b_panel = args[:7]
+            c, c_offsets, c_panel, columns, accumulate = args[7:]
             byte_pointer = BYTE.as_pointer()
-
+            c_panels = _panels(n_panels, c_panel)
             a_rows = _from_table(builder, a, a_offsets, n_rows)
             c_rows = _from_table(builder, c, c_offsets, n_rows)
             sums = emit_products(
                 builder,
-                emit_initial(builder, n_rows, c_rows, accumulate),
+                emit_initial(builder, c_rows, accumulate, c_panels),
                 lambda offset: [
                     builder.inttoptr(builder.add(row, offset), byte_pointer) for row in a_rows
                 ],
@@ -80,12 +97,64 @@ def _rows_tile(n_rows: int) -> Any:
                 constant(4),
                 builder.inttoptr(b, byte_pointer),
                 constant(4 * PANEL),
+                _panels(n_panels, b_panel),
             )
             c_rows = _from_table(builder, c, c_offsets, n_rows)
-            emit_result(builder, sums, c_rows, lanes, accumulate)
+            emit_result(builder, sums, c_rows, columns, accumulate, c_panels)
             return context.get_dummy_value()
 
-        return signature_of(words(10)), codegen
+        return signature_of(words(12)), codegen
+
+    return tile
+
+
+def _columns_tile(n_rows: int, n_panels: int) -> Any:
+    """A tile of `multiply_columns`."""
+
+    @intrinsic
+    def tile(
+        typingctx,
+        a,
+        offsets,
+        n_offsets,
+        k,
+        a_step,
+        b,
+        b_step,
+        b_panel,
+        c,
+        c_step,
+        c_panel,
+        columns,
+        accumulate,
+    ):
+        def codegen(context, builder, signature, args):
+            a, offsets, n_offsets, k, a_step, b, b_step, b_panel = args[:8]
+            c, c_step, c_panel, columns, accumulate = args[8:]
+            byte_pointer = BYTE.as_pointer()
+            c_panels = _panels(n_panels, c_panel)
+            c_rows = [builder.add(c, builder.mul(c_step, constant(i))) for i in range(n_rows)]
+
+            def rows_at(offset):
+                first = builder.inttoptr(builder.add(a, offset), byte_pointer)
+                return [builder.gep(first, [constant(4 * i)]) for i in range(n_rows)]
+
+            sums = emit_products(
+                builder,
+                emit_initial(builder, c_rows, accumulate, c_panels),
+                rows_at,
+                offsets,
+                n_offsets,
+                k,
+                a_step,
+                builder.inttoptr(b, byte_pointer),
+                b_step,
+                _panels(n_panels, b_panel),
+            )
+            emit_result(builder, sums, c_rows, columns, accumulate, c_panels)
+            return context.get_dummy_value()
+
+        return signature_of(words(13)), codegen
 
     return tile
 
@@ -115,7 +184,7 @@ def _channels_tile(n_rows: int) -> Any:
             c_rows = _from_table(builder, c, c_offsets, n_rows)
             sums = emit_products(
                 builder,
-                emit_initial(builder, n_rows, c_rows, accumulate),
+                emit_initial(builder, c_rows, accumulate),
                 lambda offset: [
                     builder.inttoptr(builder.add(row, offset), byte_pointer) for row in a_rows
                 ],
@@ -136,166 +205,136 @@ def _channels_tile(n_rows: int) -> Any:
     return tile
 
 
-def _columns_tile(n_rows: int) -> Any:
-    """A tile of `multiply_columns`."""
-
-    @intrinsic
-    def tile(
-        typingctx,
-        a,
-        offsets,
-        n_offsets,
-        k,
-        a_step,
-        b,
-        b_step,
-        c,
-        c_step,
-        lanes,
-        accumulate,
-    ):
-        def codegen(context, builder, signature, args):
-            a, offsets, n_offsets, k, a_step, b, b_step, c, c_step, lanes, accumulate = args
-            byte_pointer = BYTE.as_pointer()
-            c_rows = [builder.add(c, builder.mul(c_step, constant(i))) for i in range(n_rows)]
-
-            def rows_at(offset):
-                first = builder.inttoptr(builder.add(a, offset), byte_pointer)
-                return [builder.gep(first, [constant(4 * i)]) for i in range(n_rows)]
-
-            sums = emit_products(
-                builder,
-                emit_initial(builder, n_rows, c_rows, accumulate),
-                rows_at,
-                offsets,
-                n_offsets,
-                k,
-                a_step,
-                builder.inttoptr(b, byte_pointer),
-                b_step,
-            )
-            emit_result(builder, sums, c_rows, lanes, accumulate)
-            return context.get_dummy_value()
-
-        return signature_of(words(11)), codegen
-
-    return tile
-
-
 _H0, _H1, _H2, _H3 = TILE_ROWS
-_rows0, _rows1, _rows2, _rows3 = map(_rows_tile, TILE_ROWS)
-_columns0, _columns1, _columns2, _columns3 = map(_columns_tile, TILE_ROWS)
+
+
+def _rows_strip(n_panels: int) -> Any:
+    """All rows of `multiply_rows`, `n_panels` panels wide."""
+    tile0, tile1, tile2, tile3 = (_rows_tile(n_rows, n_panels) for n_rows in TILE_ROWS)
+
+    @njit(nogil=True)
+    def strip(rows, a, a_at, at, n_at, k, b, b_panel, c, c_at, c_panel, columns, add):
+        i = 0
+        while i + _H0 <= rows:
+            tile0(a, a_at, at, n_at, k, b, b_panel, c, c_at, c_panel, columns, add)
+            i, a_at, c_at = i + _H0, a_at + 8 * _H0, c_at + 8 * _H0
+        if i + _H1 <= rows:
+            tile1(a, a_at, at, n_at, k, b, b_panel, c, c_at, c_panel, columns, add)
+            i, a_at, c_at = i + _H1, a_at + 8 * _H1, c_at + 8 * _H1
+        if i + _H2 <= rows:
+            tile2(a, a_at, at, n_at, k, b, b_panel, c, c_at, c_panel, columns, add)
+            i, a_at, c_at = i + _H2, a_at + 8 * _H2, c_at + 8 * _H2
+        while i < rows:
+            tile3(a, a_at, at, n_at, k, b, b_panel, c, c_at, c_panel, columns, add)
+            i, a_at, c_at = i + _H3, a_at + 8 * _H3, c_at + 8 * _H3
+
+    return strip
+
+
+def _columns_strip(n_panels: int) -> Any:
+    """All rows of `multiply_columns`, `n_panels` panels wide."""
+    tile0, tile1, tile2, tile3 = (_columns_tile(n_rows, n_panels) for n_rows in TILE_ROWS)
+
+    @njit(nogil=True)
+    def strip(rows, a, at, n_at, k, a_step, b, b_step, b_panel, c, c_step, c_panel, columns, add):
+        i = 0
+        while i + _H0 <= rows:
+            tile0(a, at, n_at, k, a_step, b, b_step, b_panel, c, c_step, c_panel, columns, add)
+            i, a, c = i + _H0, a + 4 * _H0, c + _H0 * c_step
+        if i + _H1 <= rows:
+            tile1(a, at, n_at, k, a_step, b, b_step, b_panel, c, c_step, c_panel, columns, add)
+            i, a, c = i + _H1, a + 4 * _H1, c + _H1 * c_step
+        if i + _H2 <= rows:
+            tile2(a, at, n_at, k, a_step, b, b_step, b_panel, c, c_step, c_panel, columns, add)
+            i, a, c = i + _H2, a + 4 * _H2, c + _H2 * c_step
+        while i < rows:
+            tile3(a, at, n_at, k, a_step, b, b_step, b_panel, c, c_step, c_panel, columns, add)
+            i, a, c = i + _H3, a + 4 * _H3, c + _H3 * c_step
+
+    return strip
+
+
+_rows_wide, _rows_narrow = _rows_strip(2), _rows_strip(1)
+_columns_wide, _columns_narrow = _columns_strip(2), _columns_strip(1)
 _channels0, _channels1, _channels2, _channels3 = map(_channels_tile, TILE_ROWS)
 
 
-@kernel(words(11))
-def multiply_rows(rows, a, a_offsets, offsets, n_offsets, k, b, c, c_offsets, lanes, accumulate):
-    """C[i, 0:lanes] (+)= sum over r, k of A[i, r, k] * B[r, k, 0:lanes], for i in 0 .. rows-1.
+@kernel(words(13))
+def multiply_rows(rows, a, a_at, at, n_at, k, b, b_panel, c, c_at, c_panel, columns, accumulate):
+    """C[i, j] (+)= sum over r, k of A[i, r, k] * B[r, k, j], for i in 0 .. rows-1 and j in 0 ..
+    columns-1.
 
-    a, a_offsets    row i of A starts at a + a_offsets[i] bytes (int64 table)
-    offsets         r-th part of a row starts offsets[r] bytes further (int64 table of n_offsets)
-    k               floats in each part, contiguous
-    b               B[r, k, 0:16], contiguous (lanes beyond `lanes` are read and not used)
-    c, c_offsets    row i of C starts at c + c_offsets[i] bytes
-    lanes           columns of C to write, 1 .. 16
-    accumulate      0: C is overwritten; 1: added to
+    a, a_at      row i of A starts at a + a_at[i] bytes (int64 table)
+    at           the r-th part of a row starts at[r] bytes further (int64 table of n_at)
+    k            floats in each part, contiguous
+    b, b_panel   the first panel of B, B[r, k, 0:16], contiguous, and the bytes from panel to panel
+                 (columns beyond `columns` are read and not used)
+    c, c_at      row i of C starts at c + c_at[i] bytes
+    c_panel      bytes from one panel of C to the next: 64 if the columns are contiguous
+    accumulate   0: C is overwritten; 1: added to
     """
-    i = 0
-    while i + _H0 <= rows:
-        _rows0(
-            a, a_offsets + 8 * i, offsets, n_offsets, k, b, c, c_offsets + 8 * i, lanes, accumulate
-        )
-        i += _H0
-    if i + _H1 <= rows:
-        _rows1(
-            a, a_offsets + 8 * i, offsets, n_offsets, k, b, c, c_offsets + 8 * i, lanes, accumulate
-        )
-        i += _H1
-    if i + _H2 <= rows:
-        _rows2(
-            a, a_offsets + 8 * i, offsets, n_offsets, k, b, c, c_offsets + 8 * i, lanes, accumulate
-        )
-        i += _H2
-    while i < rows:
-        _rows3(
-            a, a_offsets + 8 * i, offsets, n_offsets, k, b, c, c_offsets + 8 * i, lanes, accumulate
-        )
-        i += _H3
+    if TOGETHER == 2:
+        while columns > PANEL:
+            _rows_wide(
+                rows, a, a_at, at, n_at, k, b, b_panel, c, c_at, c_panel, columns, accumulate
+            )
+            b, c, columns = b + 2 * b_panel, c + 2 * c_panel, columns - 2 * PANEL
+    while columns > 0:
+        _rows_narrow(rows, a, a_at, at, n_at, k, b, b_panel, c, c_at, c_panel, columns, accumulate)
+        b, c, columns = b + b_panel, c + c_panel, columns - PANEL
 
 
-@kernel(words(12))
+@kernel(words(14))
 def multiply_columns(
-    rows, a, offsets, n_offsets, k, a_step, b, b_step, c, c_step, lanes, accumulate
+    rows, a, at, n_at, k, a_step, b, b_step, b_panel, c, c_step, c_panel, columns, accumulate
 ):
-    """C[i, 0:lanes] (+)= sum over r, k of A[r, k, i] * B[r, k, 0:lanes], for i in 0 .. rows-1.
+    """C[i, j] (+)= sum over r, k of A[r, k, i] * B[r, k, j], for i in 0 .. rows-1 and j in 0 ..
+    columns-1.
 
-    a, offsets      A[r, 0, 0] lies at a + offsets[r] bytes (int64 table of n_offsets)
-    a_step          bytes from A[r, k] to A[r, k+1]; rows i are contiguous floats
-    b, b_step       B[0, 0], and the bytes from one B[r, k] to the next, in the order of r, k
-    c, c_step       C[0] and the bytes from row to row
-    lanes, accumulate   as in `multiply_rows`
+    a, at         A[r, 0, 0] lies at a + at[r] bytes (int64 table of n_at)
+    a_step        bytes from A[r, k] to A[r, k+1]; rows i are contiguous floats
+    b, b_step     B[0, 0] of the first panel, and the bytes from one B[r, k] to the next, in the
+                  order of r, k
+    c, c_step     C[0] and the bytes from row to row
+    b_panel, c_panel, columns, accumulate   as in `multiply_rows`
     """
-    i = 0
-    while i + _H0 <= rows:
-        _columns0(
-            a + 4 * i,
-            offsets,
-            n_offsets,
+    if TOGETHER == 2:
+        while columns > PANEL:
+            _columns_wide(
+                rows,
+                a,
+                at,
+                n_at,
+                k,
+                a_step,
+                b,
+                b_step,
+                b_panel,
+                c,
+                c_step,
+                c_panel,
+                columns,
+                accumulate,
+            )
+            b, c, columns = b + 2 * b_panel, c + 2 * c_panel, columns - 2 * PANEL
+    while columns > 0:
+        _columns_narrow(
+            rows,
+            a,
+            at,
+            n_at,
             k,
             a_step,
             b,
             b_step,
-            c + i * c_step,
+            b_panel,
+            c,
             c_step,
-            lanes,
+            c_panel,
+            columns,
             accumulate,
         )
-        i += _H0
-    if i + _H1 <= rows:
-        _columns1(
-            a + 4 * i,
-            offsets,
-            n_offsets,
-            k,
-            a_step,
-            b,
-            b_step,
-            c + i * c_step,
-            c_step,
-            lanes,
-            accumulate,
-        )
-        i += _H1
-    if i + _H2 <= rows:
-        _columns2(
-            a + 4 * i,
-            offsets,
-            n_offsets,
-            k,
-            a_step,
-            b,
-            b_step,
-            c + i * c_step,
-            c_step,
-            lanes,
-            accumulate,
-        )
-        i += _H2
-    while i < rows:
-        _columns3(
-            a + 4 * i,
-            offsets,
-            n_offsets,
-            k,
-            a_step,
-            b,
-            b_step,
-            c + i * c_step,
-            c_step,
-            lanes,
-            accumulate,
-        )
-        i += _H3
+        b, c, columns = b + b_panel, c + c_panel, columns - PANEL
 
 
 @kernel(words(12))
@@ -308,7 +347,8 @@ def multiply_channels(
     offsets         r-th part of a row starts offsets[r] bytes further (int64 table of n_offsets)
     k, a_step       panels in each part, and the bytes from one to the next; whole panels are read
     b               B[r, k, 0:16], contiguous
-    c, c_offsets, lanes, accumulate   as in `multiply_rows`
+    c, c_offsets, accumulate   as in `multiply_rows`
+    lanes           columns of C to write, 1 .. 16
     """
     i = 0
     while i + _H0 <= rows:

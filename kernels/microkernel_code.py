@@ -1,5 +1,6 @@
 """LLVM code of a micro-kernel's tile: its loops, first values and result (see microkernel.py)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -79,13 +80,16 @@ def emit_products(
     a_step: Any,
     b_at: Any,
     b_step: Any,
+    b_panels: Sequence[Any] = (constant(0),),
     channelwise: bool = False,
 ) -> list[Any]:
     """The loops over r and k.
 
     rows_at       gives, for an offset, a pointer to the first float of each row of A
+    b_panels      where the tile's panels of B begin, in bytes from the first one
     channelwise   A has a panel for each k, multiplied lane by lane, instead of one float
     """
+    vectors_in_row = VECTORS * len(b_panels)
 
     def load_panel(at: Any) -> list[Any]:
         vectors = []
@@ -97,7 +101,7 @@ def emit_products(
         return vectors
 
     def step(sums: list[Any], rows: list[Any], a_offset: Any, b_at: Any) -> list[Any]:
-        b_vectors = load_panel(b_at)
+        b_vectors = [v for panel in b_panels for v in load_panel(builder.gep(b_at, [panel]))]
         new = []
         for i, row in enumerate(rows):
             place = builder.gep(row, [a_offset])
@@ -105,9 +109,10 @@ def emit_products(
                 a_vectors = load_panel(place)
             else:
                 scalar = builder.load(builder.bitcast(place, FLOAT.as_pointer()))
-                a_vectors = [emit_splat(builder, scalar)] * VECTORS
-            for j in range(VECTORS):
-                new.append(emit_fma(builder, a_vectors[j], b_vectors[j], sums[i * VECTORS + j]))
+                a_vectors = [emit_splat(builder, scalar)] * vectors_in_row
+            for j in range(vectors_in_row):
+                so_far = sums[i * vectors_in_row + j]
+                new.append(emit_fma(builder, a_vectors[j], b_vectors[j], so_far))
         return new
 
     outer = Loop(builder, n_offsets, [*sums, offsets, b_at])
@@ -128,42 +133,53 @@ def emit_products(
     return sums
 
 
-def emit_initial(builder: Any, n_rows: int, c_rows: list[Any], accumulate: Any) -> list[Any]:
+def emit_initial(
+    builder: Any, c_rows: Sequence[Any], accumulate: Any, c_panels: Sequence[Any] = (constant(0),)
+) -> list[Any]:
     """The tile's first values, zeros. When accumulating, C is asked for now and added at the end:
     it may come from memory."""
     with builder.if_then(builder.icmp_signed("!=", accumulate, constant(0))):
         for row in c_rows:
-            emit_prefetch(builder, row, write=True)
-    return [ir.Constant(VECTOR, [0.0] * LANES)] * (n_rows * VECTORS)
+            for panel in c_panels:
+                emit_prefetch(builder, builder.add(row, panel), write=True)
+    return [ir.Constant(VECTOR, [0.0] * LANES)] * (len(c_rows) * len(c_panels) * VECTORS)
 
 
 def emit_result(
-    builder: Any, sums: list[Any], c_rows: list[Any], lanes: Any, accumulate: Any
+    builder: Any,
+    sums: list[Any],
+    c_rows: Sequence[Any],
+    columns: Any,
+    accumulate: Any,
+    c_panels: Sequence[Any] = (constant(0),),
 ) -> None:
-    """Write the tile, or add it; only the first `lanes` columns."""
-    whole = builder.icmp_signed(">=", lanes, constant(PANEL))
+    """Write the tile, or add it; only the first `columns` columns.
+
+    c_panels   where the tile's panels of C begin, in bytes from the first one"""
+    whole = builder.icmp_signed(">=", columns, constant(PANEL * len(c_panels)))
     more = builder.icmp_signed("!=", accumulate, constant(0))
-
-    def place(row: Any, j: int) -> Any:
-        return builder.add(row, constant(4 * LANES * j))
-
+    # each vector of the tile: where it lies, and its number in the row
+    places = [
+        (builder.add(builder.add(row, panel), constant(4 * LANES * j)), p * VECTORS + j)
+        for row in c_rows
+        for p, panel in enumerate(c_panels)
+        for j in range(VECTORS)
+    ]
     with builder.if_else(whole) as (then, otherwise):
         with then, builder.if_else(more) as (add, overwrite):
             with add:
-                for i, row in enumerate(c_rows):
-                    for j in range(VECTORS):
-                        before = emit_load(builder, place(row, j))
-                        value = builder.fadd(before, sums[i * VECTORS + j])
-                        emit_store(builder, place(row, j), value)
+                for (place, _), value in zip(places, sums, strict=True):
+                    emit_store(builder, place, builder.fadd(emit_load(builder, place), value))
             with overwrite:
-                for i, row in enumerate(c_rows):
-                    for j in range(VECTORS):
-                        emit_store(builder, place(row, j), sums[i * VECTORS + j])
+                for (place, _), value in zip(places, sums, strict=True):
+                    emit_store(builder, place, value)
         with otherwise:
-            for j in range(VECTORS):
-                mask = emit_first_lanes(builder, builder.sub(lanes, constant(LANES * j)))
+            masks = [
+                emit_first_lanes(builder, builder.sub(columns, constant(LANES * number)))
+                for number in range(VECTORS * len(c_panels))
+            ]
+            for (place, number), value in zip(places, sums, strict=True):
+                mask = masks[number]
                 zeros = builder.select(more, mask, ir.Constant(mask.type, [0] * LANES))
-                for i, row in enumerate(c_rows):
-                    before = emit_load_first(builder, place(row, j), zeros)
-                    value = builder.fadd(before, sums[i * VECTORS + j])
-                    emit_store_first(builder, place(row, j), value, mask)
+                before = emit_load_first(builder, place, zeros)
+                emit_store_first(builder, place, builder.fadd(before, value), mask)

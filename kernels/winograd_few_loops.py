@@ -69,8 +69,10 @@ def few_forward(ints, floats, task, tasks):
                     1,
                     here,
                     u + xi * u_step,
+                    0,
                     m + xi * m_step,
                     m_rows,
+                    0,
                     PANEL,
                     1 if k else 0,
                 )
@@ -113,8 +115,10 @@ def few_weight_gradient(ints, floats, task, tasks):
                 64,
                 d + xi * d_position + p * panel_step,
                 64,
+                0,
                 du + xi * DU_STEP,
                 64,
+                0,
                 PANEL,
                 0,
             )

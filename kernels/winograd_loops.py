@@ -3,7 +3,7 @@
 from kernels.cache import kernel
 from kernels.finish import finish_pixels
 from kernels.language import njit
-from kernels.microkernel import multiply_columns, multiply_rows
+from kernels.microkernel import TOGETHER, multiply_columns, multiply_rows
 from kernels.packing import stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
@@ -153,20 +153,21 @@ def multiply_unit(
 ):
     """M[xi] = V[xi] U[xi] of a unit, for all 36 positions."""
     for xi in range(36):
-        for p in range(outer_panels):
-            _multiply_rows(
-                tiles,
-                v + xi * v_step,
-                v_rows,
-                zero,
-                1,
-                inner,
-                u + xi * u_step + p * inner * 64,
-                m + xi * m_step + p * m_panel,
-                m_rows,
-                PANEL,
-                0,
-            )
+        _multiply_rows(
+            tiles,
+            v + xi * v_step,
+            v_rows,
+            zero,
+            1,
+            inner,
+            u + xi * u_step,
+            inner * 64,
+            m + xi * m_step,
+            m_rows,
+            m_panel,
+            outer_panels * PANEL,
+            0,
+        )
 
 
 @njit(nogil=True)
@@ -175,22 +176,23 @@ def add_unit(
 ):
     """dU[xi] (+)= V[xi]^T D[xi] of a unit, for all 36 positions."""
     for xi in range(36):
-        for p in range(outer_panels):
-            for q in range((inner + PANEL - 1) // PANEL):
-                _multiply_columns(
-                    min(PANEL, inner - q * PANEL),
-                    v + xi * v_step + q * panel_step,
-                    zero,
-                    1,
-                    tiles,
-                    64,
-                    d + xi * d_step + p * panel_step,
-                    64,
-                    du + xi * du_step + (p * inner + q * PANEL) * 64,
-                    64,
-                    PANEL,
-                    accumulate,
-                )
+        for q in range((inner + PANEL - 1) // PANEL):
+            _multiply_columns(
+                min(PANEL, inner - q * PANEL),
+                v + xi * v_step + q * panel_step,
+                zero,
+                1,
+                tiles,
+                64,
+                d + xi * d_step,
+                64,
+                panel_step,
+                du + xi * du_step + q * PANEL * 64,
+                64,
+                inner * 64,
+                outer_panels * PANEL,
+                accumulate,
+            )
 
 
 # ---------------------------------------------------------------------------------------- fused
@@ -361,21 +363,22 @@ def all_products(ints, floats, task, tasks):
         xi = begin // panels
         stop = min(end, (xi + 1) * panels)
         for t in range(0, tiles, block):
-            for item in range(begin, stop):
-                p = item - xi * panels
-                _multiply_rows(
-                    min(block, tiles - t),
-                    v + xi * v_position + t * v_row,
-                    v_rows,
-                    zero,
-                    1,
-                    channels,
-                    u + xi * u_position + p * channels * 64,
-                    m + xi * m_position + p * m_panel + t * 64,
-                    m_rows,
-                    PANEL,
-                    0,
-                )
+            p = begin - xi * panels
+            _multiply_rows(
+                min(block, tiles - t),
+                v + xi * v_position + t * v_row,
+                v_rows,
+                zero,
+                1,
+                channels,
+                u + xi * u_position + p * channels * 64,
+                channels * 64,
+                m + xi * m_position + p * m_panel + t * 64,
+                m_rows,
+                m_panel,
+                (stop - begin) * PANEL,
+                0,
+            )
         begin = stop
 
 
@@ -391,7 +394,7 @@ def all_weight_products(ints, floats, task, tasks):
         xi = begin // d_panels
         stop = min(end, (xi + 1) * d_panels)
         for t in range(0, tiles, block):
-            for item in range(begin, stop):
+            for item in range(begin, stop, TOGETHER):
                 p = item - xi * d_panels
                 for q in range(v_panels):
                     _multiply_columns(
@@ -403,9 +406,11 @@ def all_weight_products(ints, floats, task, tasks):
                         64,
                         d + xi * d_position + p * panel_step + t * 64,
                         64,
+                        panel_step,
                         du + xi * du_position + (p * channels + q * PANEL) * 64,
                         64,
-                        PANEL,
+                        channels * 64,
+                        min(TOGETHER, stop - item) * PANEL,
                         1 if accumulate or t else 0,
                     )
         begin = stop

@@ -16,24 +16,32 @@ def at(array):
     st.integers(0, 40),
     st.integers(0, 4),
     st.integers(0, 21),
-    st.integers(1, 16),
+    st.integers(0, 70),
     st.booleans(),
     st.integers(0, 2**32 - 1),
 )
-def test_products(rows, parts, k, lanes, accumulate, seed):
+def test_products(rows, parts, k, columns, accumulate, seed):
     rng = np.random.default_rng(seed)
     order = rng.permutation(5)[:parts].astype(np.int64)
-    b = rng.standard_normal((parts * k + 1, 16)).astype(np.float32)
-    c = rng.standard_normal((rows + 1, 20)).astype(np.float32)
+    panels = -(-columns // 16)
+    # a gap after each panel of B, and of C
+    b = rng.standard_normal((panels, parts * k + 3, 16)).astype(np.float32)
+    right = b[:, : parts * k].transpose(1, 0, 2).reshape(parts * k, panels * 16)[:, :columns]
+    c = rng.standard_normal((rows + 1, panels, 20)).astype(np.float32)
+    touched = np.zeros(c.shape, bool)
+    touched[:rows, :, :16] = (np.arange(panels * 16) < columns).reshape(panels, 16)
 
-    # Rows of A in any order; the last lane of b's last row ends the array.
+    def check(result, terms):
+        expected = c.astype(np.float64)
+        expected[touched] = terms.ravel() + accumulate * expected[touched]
+        np.testing.assert_allclose(result, expected, atol=1e-4)
+        assert (result[~touched] == c[~touched]).all()
+
+    # Rows of A in any order
     a = rng.standard_normal((rows + 1, 5, 24)).astype(np.float32)
     picked = rng.permutation(rows + 1)[:rows].astype(np.int64)
     a_rows, a_parts = picked * a.strides[0], order * a.strides[1]
     c_rows = np.arange(rows, dtype=np.int64) * c.strides[0]
-    expected = c.astype(np.float64)
-    terms = a[picked][:, order, :k].astype(np.float64).reshape(rows, parts * k) @ b[: parts * k]
-    expected[:rows, :lanes] = terms[:, :lanes] + accumulate * expected[:rows, :lanes]
     result = c.copy()
     multiply_rows.call(
         rows,
@@ -43,23 +51,20 @@ def test_products(rows, parts, k, lanes, accumulate, seed):
         parts,
         k,
         at(b),
+        b.strides[0],
         at(result),
         at(c_rows),
-        lanes,
+        c.strides[1],
+        columns,
         int(accumulate),
     )
-    np.testing.assert_allclose(result, expected, atol=1e-4)
-    assert (result[:, lanes:] == c[:, lanes:]).all()
-    assert (result[rows] == c[rows]).all()
+    check(result, a[picked][:, order, :k].astype(np.float64).reshape(rows, parts * k) @ right)
 
-    # Columns of A; B with a gap between its rows.
+    # Columns of A; B with a gap between its rows as well.
     a = rng.standard_normal((5, 24, rows + 2)).astype(np.float32)
-    wide = np.zeros((parts * k + 1, 23), np.float32)
-    wide[:, :16] = b
+    wide = np.zeros((panels, parts * k + 3, 23), np.float32)
+    wide[:, :, :16] = b
     a_parts = order * a.strides[0]
-    expected = c.astype(np.float64)
-    terms = a[order, :k, :rows].astype(np.float64).reshape(parts * k, rows).T @ b[: parts * k]
-    expected[:rows, :lanes] = terms[:, :lanes] + accumulate * expected[:rows, :lanes]
     result = c.copy()
     multiply_columns.call(
         rows,
@@ -69,15 +74,15 @@ def test_products(rows, parts, k, lanes, accumulate, seed):
         k,
         a.strides[1],
         at(wide),
+        wide.strides[1],
         wide.strides[0],
         at(result),
         c.strides[0],
-        lanes,
+        c.strides[1],
+        columns,
         int(accumulate),
     )
-    np.testing.assert_allclose(result, expected, atol=1e-4)
-    assert (result[:, lanes:] == c[:, lanes:]).all()
-    assert (result[rows] == c[rows]).all()
+    check(result, a[order, :k, :rows].astype(np.float64).reshape(parts * k, rows).T @ right)
 
 
 @given(
