@@ -104,6 +104,10 @@ class Finish(NamedTuple):
             np.copyto(result, 0, where=result < 0)
 
 
+NO_FINISH = [0, 0, 0, 0]
+"""The table that changes nothing."""
+
+
 class FinishTable:
     """What `finish_pixels` reads, and the arrays behind the addresses."""
 

@@ -42,21 +42,21 @@ The gradient of the input may wait (`NormGradient`) for the convolution before i
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.addresses import address
-from kernels.buffers import empty
+from kernels.buffers import empty, empty_nhwc, scratch
 from kernels.norm_loops import (
     gradient,
     gradient_sums,
     normalize,
     statistics,
 )
-from kernels.parallel import get_num_threads, launch
+from kernels.parallel import HERE, LaunchPlan, get_num_threads, launch
 from kernels.workers import catch_up
 
 Array = NDArray[Any]
@@ -87,39 +87,50 @@ class _Rows:
         self.block = min(max(BLOCK // self.width, 8), 64)
         self.tasks = 1 if self.count * self.channels < ONE_THREAD else threads
 
-    def partials(self, sums: int) -> Array:
-        """Room for each task's sums at each position."""
-        return np.empty((self.tasks, sums, self.width))
-
-    def scratch(self) -> Array:
-        return np.empty((self.tasks, 4, self.width), np.float32)
-
-    def vectors(self, n: int) -> Array:
-        """Room for n factors at each position, for each task."""
-        return np.empty((self.tasks, n, self.width), np.float32)
+    def vectors(self, n: int) -> int:
+        """Bytes of n float32 at each position, for each task."""
+        return 4 * n * self.tasks * self.width
 
 
-_known_rows = lru_cache(maxsize=256)(_Rows)
-
-
-def _rows(x: Array, least: int = WIDTH) -> _Rows:
-    return _known_rows(x.shape, least, get_num_threads())
+@lru_cache(maxsize=1024)
+def _is_channels_last(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    expected = itemsize
+    for axis in (1, *range(len(shape) - 1, 1, -1), 0):
+        if shape[axis] != 1 and strides[axis] != expected:
+            return False
+        expected *= shape[axis]
+    return True
 
 
 def _channels_last(x: Array) -> Array:
-    """x as N, ..., C in contiguous memory; copied only if it is not so already."""
-    last = x.transpose(0, *range(2, x.ndim), 1)  # quicker than np.moveaxis
-    if last.flags.c_contiguous:
-        return last
+    """x (N, C, ...), copied if its memory is not N, ..., C without gaps."""
+    if _is_channels_last(x.shape, x.strides, x.itemsize):
+        return x
     catch_up()
-    copy = empty(last.shape, x.dtype)
-    np.copyto(copy, last)
+    copy = _empty(x.shape, x.dtype)
+    np.copyto(copy, x)
     return copy
 
 
-def _channels_second(x: Array) -> Array:
-    """N, ..., C as N, C, ..."""
-    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
+def _empty(shape: tuple[int, ...], dtype: Any = np.float32, later: bool = False) -> Array:
+    """An array of shape N, C, ... whose memory is N, ..., C."""
+    if len(shape) == 4:
+        return empty_nhwc(*shape, dtype, later=later)
+    n, channels, *others = shape
+    memory = empty((n, *others, channels), dtype, later=later)
+    return memory.transpose(0, len(shape) - 1, *range(1, len(shape) - 1))
+
+
+def _as_rows(x: Array) -> Array:
+    """N, C, ... as N, ..., C"""
+    return x.transpose(0, *range(2, x.ndim), 1)
+
+
+def _contiguous(vector: Array) -> Array:
+    if vector.flags.c_contiguous:
+        return vector
+    catch_up()
+    return vector.copy()
 
 
 def _check(op: str, x: Array, **vectors: Array) -> None:
@@ -161,35 +172,26 @@ def batch_norm_statistics(
     running = {"running_mean": running_mean, "running_var": running_var}
     given = {name: vector for name, vector in running.items() if vector is not None}
     _check("batch_norm_statistics", x, **given)
-    last = _channels_last(x)
     channels, m = x.shape[1], x.size // max(x.shape[1], 1)
     mean, var = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     cut_off = np.zeros(channels)
-    both = len(given) == 2
-    direct = both and all(v.flags.c_contiguous for v in given.values())
+    direct = len(given) == 2 and all(v.flags.c_contiguous for v in given.values())
     if x.size and _is_float32(x, *given.values()):
-        rows = _rows(x, SUM_WIDTH)
-        launch(
-            statistics,
-            (
-                *(last, rows.partials(2), rows.scratch()),
-                *(rows.width, rows.rows, rows.rest, rows.block, np.zeros(1, np.int64)),
-                *(mean, var, cut_off, rows.channels, rows.wide, rows.left),
-                *((1, running_mean, running_var) if direct else (0, 0, 0)),
-            ),
-            (momentum,),
-            tasks=rows.tasks,
-            later=True,
-        )
+        plan, sums, nbytes = _statistics_plan(x.shape, momentum, direct, get_num_threads())
+        work = scratch(nbytes)
+        values = (_channels_last(x), work, work + sums, mean, var, cut_off)
         if direct:
+            plan.launch(*values, *given.values())
             return Statistics(mean, var, cut_off)
+        plan.launch(*values)
         catch_up()
     elif x.size:
         catch_up()
-        axes = tuple(range(last.ndim - 1))
+        rows = _as_rows(_channels_last(x))
+        axes = tuple(range(rows.ndim - 1))
         with np.errstate(all="ignore"):
-            last.mean(axes, out=mean)
-            np.square(last - mean).mean(axes, out=var)
+            rows.mean(axes, out=mean)
+            np.square(rows - mean).mean(axes, out=var)
     else:
         mean.fill(np.nan)
         var.fill(np.nan)
@@ -199,6 +201,23 @@ def batch_norm_statistics(
                 target *= 1 - momentum
                 target += momentum * new
     return Statistics(mean, var, cut_off)
+
+
+@lru_cache(maxsize=512)
+def _statistics_plan(
+    shape: tuple[int, ...], momentum: float, running: bool, threads: int
+) -> tuple[LaunchPlan, int, int]:
+    """To be given: x, room for sums, for vectors; mean, var, cut_off; the running statistics. Bytes
+    of the sums, and of both."""
+    rows = _Rows(shape, SUM_WIDTH, threads)
+    ints = [
+        *(HERE, HERE, HERE, rows.width, rows.rows, rows.rest, rows.block, [0]),
+        *(HERE, HERE, HERE, rows.channels, rows.wide, rows.left),
+        *((1, HERE, HERE) if running else (0, 0, 0)),
+    ]
+    sums = 2 * rows.vectors(2)  # float64
+    plan = LaunchPlan(statistics, ints, (momentum,), rows.tasks)
+    return plan, sums, sums + rows.vectors(4)
 
 
 def batch_norm_apply(
@@ -217,81 +236,69 @@ def batch_norm_apply(
     which the backward pass needs after a residual; else None. Raises ValueError if the shapes do
     not fit, TypeError if the residual has another dtype.
     """
-    mean, var, _ = statistics
-    _check("batch_norm_apply", x, weight=weight, bias=bias, mean=mean, var=var)
-    if x.size and _is_float32(x, weight, bias, mean, var):
-        of = _Factors(weight, bias, *statistics)
-        vectors = _rows(x).vectors(3)
-        return _normalized("batch_norm_apply", x, vectors, residual, relu, keep_mask, of, eps)
-    catch_up()
-    scale = weight / np.sqrt(var + var.dtype.type(eps))
-    vectors = np.stack([mean, scale, np.asarray(bias, scale.dtype)])
-    return _normalized("batch_norm_apply", x, vectors, residual, relu, keep_mask)
+    mean, var, cut_off = statistics
+    if not weight.shape == bias.shape == mean.shape == var.shape == x.shape[1:2]:
+        _check("batch_norm_apply", x, weight=weight, bias=bias, mean=mean, var=var)
+    _check_residual("batch_norm_apply", x, residual)
+    if x.size == 0 or not _is_float32(x, weight, bias, mean, var):
+        catch_up()
+        scale = weight / np.sqrt(var + var.dtype.type(eps))
+        vectors = [mean, scale, np.asarray(bias, scale.dtype)]
+        return _normalized(x, vectors, residual, relu, keep_mask)
+    threads = get_num_threads()
+    plan, nbytes = _normalize_plan(x.shape, eps, residual is not None, relu, keep_mask, threads)
+    out = _empty(x.shape, later=True)
+    values: list[Any] = [_channels_last(x), scratch(nbytes), out]
+    if residual is not None:
+        values.append(_channels_last(residual))
+    passes = None
+    if keep_mask:
+        passes = _empty(x.shape, np.bool_, later=True)
+        values.append(passes)
+    plan.launch(*values, *[_contiguous(v) for v in (weight, bias, mean, var, cut_off)])
+    return out, passes
 
 
-class _Factors:
-    """What norm_loops._prepare reads, and the arrays behind the addresses."""
+@lru_cache(maxsize=512)
+def _normalize_plan(
+    shape: tuple[int, ...], eps: float, residual: bool, relu: bool, passes: bool, threads: int
+) -> tuple[LaunchPlan, int]:
+    """To be given: x, room for vectors, out, and where there are such, residual and passes; what
+    norm_loops.prepare reads. Bytes of the vectors."""
+    rows = _Rows(shape, WIDTH, threads)
+    ints = [
+        *(HERE, HERE, HERE, HERE if residual else 0, HERE if passes else 0, int(relu)),
+        *(rows.width, rows.rows, rows.rest, rows.channels, [HERE] * 5),
+    ]
+    return LaunchPlan(normalize, ints, (eps,), rows.tasks), rows.vectors(3)
 
-    def __init__(self, *vectors: Array) -> None:
-        self.arrays = [v if v.flags.c_contiguous else _copied(v) for v in vectors]
-        self.table = np.array([address(v) for v in self.arrays], np.int64)
 
-
-def _copied(vector: Array) -> Array:
-    catch_up()
-    return vector.copy()
-
-
-def _normalized(
-    op: str,
-    x: Array,
-    vectors: Array,
-    residual: Array | None,
-    relu: bool,
-    keep_mask: bool,
-    of: _Factors | None = None,
-    eps: float = 0.0,
-) -> tuple[Array, Array | None]:
-    """What `normalize` does, in float32 on the positions, else in NumPy on the channels.
-
-    With `of` the vectors are made by the tasks, else given."""
+def _check_residual(op: str, x: Array, residual: Array | None) -> None:
     if residual is not None and residual.shape != x.shape:
         raise ValueError(f"{op}: residual has shape {residual.shape}, x has {x.shape}")
     if residual is not None and residual.dtype != x.dtype:
         raise TypeError(f"{op}: residual is {residual.dtype}, x is {x.dtype}")
-    last = _channels_last(x)
-    added = [] if residual is None else [_channels_last(residual)]
-    dtype = np.result_type(x, vectors)
-    out = empty(last.shape, dtype, later=True)
-    passes = empty(last.shape, np.bool_, later=True) if keep_mask else None
-    if dtype == np.float32 and x.size:
-        rows = _rows(x)
-        launch(
-            normalize,
-            (
-                *(last, vectors, out, added[0] if added else 0),
-                *(0 if passes is None else passes, int(relu)),
-                *(rows.width, rows.rows, rows.rest),
-                *((0, 0) if of is None else (rows.channels, of.table)),
-            ),
-            (eps,),
-            tasks=rows.tasks,
-            later=True,
-            keep=(of,),
-        )
-    else:
-        catch_up()
-        with np.errstate(all="ignore"):
-            np.subtract(last, vectors[0], out=out)
-            out *= vectors[1]
-            out += vectors[2]
-            for array in added:
-                out += array
-            if passes is not None:
-                np.logical_not(out < 0, out=passes)
-            if relu:
-                np.copyto(out, 0, where=out < 0)
-    return _channels_second(out), None if passes is None else _channels_second(passes)
+
+
+def _normalized(
+    x: Array, vectors: list[Array], residual: Array | None, relu: bool, keep_mask: bool
+) -> tuple[Array, Array | None]:
+    """(x - vectors[0]) * vectors[1] + vectors[2] and what follows, in NumPy."""
+    source = _as_rows(_channels_last(x))
+    out = _empty(x.shape, np.result_type(x, *vectors))
+    to, passes = _as_rows(out), None
+    with np.errstate(all="ignore"):
+        np.subtract(source, vectors[0], out=to)
+        to *= vectors[1]
+        to += vectors[2]
+        if residual is not None:
+            out += residual
+        if keep_mask:
+            passes = _empty(x.shape, np.bool_)
+            np.logical_not(out < 0, out=passes)
+        if relu:
+            np.copyto(out, 0, where=out < 0)
+    return out, passes
 
 
 def batch_norm_forward(
@@ -332,9 +339,7 @@ def batch_norm_backward(
         _check("batch_norm_backward", x, weight=weight, mean=mean, var=var)
         _check_grad(grad_out, x)
         catch_up()
-        kept = None if passes is None else _channels_last(passes)
-        pair = _channels_last(grad_out), _channels_last(x)
-        return _backward_in_numpy(*pair, weight, mean, var, eps, relu, kept)
+        return _backward_in_numpy(grad_out, x, weight, mean, var, eps, relu, passes)
     later, *others = batch_norm_backward_later(grad_out, x, *arguments)
     return later.array(), *others
 
@@ -343,41 +348,39 @@ class NormGradient:
     """grad_x of a batch norm, to be computed: by `array`, or by a convolution that takes it as its
     grad_out and computes it piece by piece (winograd_backward.py).
 
-    grad, x   N, ..., C in contiguous memory, float32: what comes in, and the batch norm's input
-    factors   address of what norm_loops.prepare reads
-    of        what is behind factors, and must live as long
+    grad, x   (N, C, ...) with channels-last memory, float32: what comes in, and the batch norm's
+              input
+    vectors   what norm_loops.prepare reads
     relu      1 if grad counts only where relu let the batch norm's result pass
     """
 
-    def __init__(self, grad: Array, x: Array, of: "_Factors", eps: float, relu: int) -> None:
-        self.grad, self.x, self.eps, self.relu = grad, x, eps, relu
-        self.of = of
+    VECTORS = 7
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return _channels_second(self.x).shape
-
-    @property
-    def factors(self) -> Array:
-        return self.of.table
+    def __init__(
+        self, grad: Array, x: Array, vectors: Sequence[Array], eps: float, relu: int
+    ) -> None:
+        self.grad, self.x, self.vectors, self.eps, self.relu = grad, x, vectors, eps, relu
+        self.shape = x.shape
 
     def array(self) -> Array:
         """(N, C, ...) in channels-last memory."""
-        out = empty(self.x.shape, np.float32, later=True)
-        rows = _rows(_channels_second(self.x))
-        launch(
-            gradient,
-            (
-                *(self.grad, self.x, rows.vectors(5), out),
-                *(rows.width, rows.rows, rows.rest, self.relu),
-                *(rows.channels, self.factors),
-            ),
-            (self.eps,),
-            tasks=rows.tasks,
-            later=True,
-            keep=(self.of,),
-        )
-        return _channels_second(out)
+        plan, nbytes = _gradient_plan(self.shape, self.eps, self.relu, get_num_threads())
+        out = _empty(self.shape, later=True)
+        plan.launch(self.grad, self.x, scratch(nbytes), out, *self.vectors)
+        return out
+
+
+@lru_cache(maxsize=512)
+def _gradient_plan(
+    shape: tuple[int, ...], eps: float, relu: int, threads: int
+) -> tuple[LaunchPlan, int]:
+    """To be given: grad, x, room for vectors, out, a NormGradient's vectors. Bytes of the room."""
+    rows = _Rows(shape, WIDTH, threads)
+    ints = [
+        *(HERE, HERE, HERE, HERE, rows.width, rows.rows, rows.rest, relu),
+        *(rows.channels, [HERE] * NormGradient.VECTORS),
+    ]
+    return LaunchPlan(gradient, ints, (eps,), rows.tasks), rows.vectors(5)
 
 
 def can_wait(*arrays: Array) -> bool:
@@ -400,38 +403,53 @@ def batch_norm_backward_later(
 
     in_place   grad_out's memory may become grad_residual
     """
-    _check("batch_norm_backward", x, weight=weight, mean=mean, var=var)
+    if not weight.shape == mean.shape == var.shape == x.shape[1:2]:
+        _check("batch_norm_backward", x, weight=weight, mean=mean, var=var)
     _check_grad(grad_out, x)
-    grad, last = _channels_last(grad_out), _channels_last(x)
+    grad, source = _channels_last(grad_out), _channels_last(x)
     grad_weight, grad_bias, slope, offset = np.empty((4, x.shape[1]), np.float32)
     if relu is not None:
         bias, cut_off = relu
     else:
         bias, cut_off = np.zeros_like(mean), np.zeros(mean.shape)
-    of = _Factors(weight, bias, mean, var, cut_off, slope, offset)
+    vectors = [_contiguous(v) for v in (weight, bias, mean, var, cut_off)]
+    vectors += (slope, offset)
     counts = int(relu is not None)
-    kept, masked = None, grad
+    kept, masked = [], grad
     if passes is not None:
-        kept, counts = _channels_last(passes), 2
-        if not in_place and np.may_share_memory(grad, grad_out):
-            masked = empty(last.shape, np.float32, later=True)
-    sums = _rows(x, SUM_WIDTH)
-    launch(
-        gradient_sums,
-        (
-            *(grad, last, sums.vectors(3), sums.partials(3), sums.scratch()),
-            *(sums.width, sums.rows, sums.rest, sums.block),
-            *(counts, 0 if kept is None else kept, np.zeros(1, np.int64)),
-            *(sums.channels, of.table, sums.count, grad_weight, grad_bias, masked),
-        ),
-        (eps,),
-        tasks=sums.tasks,
-        later=True,
-        keep=(of,),
+        kept, counts = [_channels_last(passes)], 2
+        if not in_place and grad is grad_out:
+            masked = _empty(x.shape, later=True)
+    plan, first, second, nbytes = _sums_plan(x.shape, eps, counts, get_num_threads())
+    work = scratch(nbytes)
+    plan.launch(
+        *(grad, source, work + first, work, work + second),
+        *kept,
+        *vectors,
+        *(grad_weight, grad_bias, masked),
     )
-    later = NormGradient(masked, last, of, eps, counts % 2)
+    later = NormGradient(masked, source, vectors, eps, counts % 2)
     grads = (later, grad_weight, grad_bias)
-    return grads if kept is None else (*grads, _channels_second(masked))
+    return (*grads, masked) if kept else grads
+
+
+@lru_cache(maxsize=512)
+def _sums_plan(
+    shape: tuple[int, ...], eps: float, counts: int, threads: int
+) -> tuple[LaunchPlan, int, int, int]:
+    """To be given: grad, x, room for factors, for sums, for vectors; what relu let pass if `counts`
+    is 2; a NormGradient's vectors; grad_weight, grad_bias, masked. Bytes of the sums, of sums and
+    factors, and of all."""
+    rows = _Rows(shape, SUM_WIDTH, threads)
+    ints = [
+        *(HERE, HERE, HERE, HERE, HERE, rows.width, rows.rows, rows.rest, rows.block),
+        *(counts, HERE if counts == 2 else 0, [0], rows.channels),
+        *([HERE] * NormGradient.VECTORS, rows.count, HERE, HERE, HERE),
+    ]
+    first = 2 * rows.vectors(3)  # float64
+    second = first + rows.vectors(3)
+    plan = LaunchPlan(gradient_sums, ints, (eps,), rows.tasks)
+    return plan, first, second, second + rows.vectors(4)
 
 
 def _check_grad(grad_out: Array, x: Array) -> None:
@@ -442,7 +460,7 @@ def _check_grad(grad_out: Array, x: Array) -> None:
 
 
 def _backward_in_numpy(
-    grad: Array,
+    grad_out: Array,
     x: Array,
     weight: Array,
     mean: Array,
@@ -451,27 +469,35 @@ def _backward_in_numpy(
     relu: tuple[Array, Array] | None,
     passes: Array | None,
 ) -> tuple[Array, ...]:
-    """The same for arrays N, ..., C of any dtype."""
-    dtype = np.result_type(grad, x, weight)
-    channels = x.shape[-1]
+    """The same for arrays of any dtype."""
+    dtype = np.result_type(grad_out, x, weight)
+    channels = x.shape[1]
     if x.size == 0:
         zeros = [np.zeros(channels, dtype) for _ in range(2)]
-        nothing = _channels_second(np.zeros(x.shape, dtype))
+        nothing = np.zeros(x.shape, dtype)
         return (nothing, *zeros) if passes is None else (nothing, *zeros, nothing.copy())
+    grad, rows = _as_rows(_channels_last(grad_out)), _as_rows(_channels_last(x))
     axes, m = tuple(range(x.ndim - 1)), x.size // channels
     with np.errstate(all="ignore"):
         inverse_std = 1 / np.sqrt(var + var.dtype.type(eps))
-        centred = x - mean
+        centred = rows - mean
         if passes is not None:
-            grad = np.where(passes, grad, 0)
+            grad = np.where(_as_rows(passes), grad, 0)
         elif relu is not None:
             grad = np.where(centred * (weight * inverse_std) + relu[0] < 0, 0, grad)
         xhat = centred * inverse_std
         grad_bias = grad.sum(axes, dtype=dtype)
         grad_weight = (grad * xhat).sum(axes, dtype=dtype)
-        out = (grad - grad_bias / m - xhat * (grad_weight / m)) * (weight * inverse_std)
-    grads = (_channels_second(out.astype(dtype, copy=False)), grad_weight, grad_bias)
-    return grads if passes is None else (*grads, _channels_second(grad))
+        out = _empty(x.shape, dtype)
+        _as_rows(out)[...] = (grad - grad_bias / m - xhat * (grad_weight / m)) * (
+            weight * inverse_std
+        )
+    grads = (out, grad_weight, grad_bias)
+    if passes is None:
+        return grads
+    residual = _empty(x.shape, grad.dtype)
+    _as_rows(residual)[...] = grad
+    return (*grads, residual)
 
 
 def channel_affine(
@@ -481,12 +507,22 @@ def channel_affine(
 
     Raises ValueError if the shapes do not fit."""
     _check("channel_affine", x, scale=scale, shift=shift)
-    factors = (np.zeros_like(scale), scale, shift)
-    if x.size and _is_float32(x, scale, shift):
-        rows = _rows(x)
-        vectors = rows.vectors(3)
-        for row, vector in zip(vectors[0], factors, strict=True):
-            row.reshape(rows.wide, rows.channels)[:] = vector
-    else:
-        vectors = np.stack([np.asarray(f, np.result_type(scale, shift)) for f in factors])
-    return _normalized("channel_affine", x, vectors, residual, relu, False)[0]
+    _check_residual("channel_affine", x, residual)
+    factors = [np.zeros_like(scale), scale, shift]
+    if x.size == 0 or not _is_float32(x, scale, shift):
+        dtype = np.result_type(scale, shift)
+        return _normalized(x, [np.asarray(f, dtype) for f in factors], residual, relu, False)[0]
+    rows = _Rows(x.shape, WIDTH, get_num_threads())
+    vectors = np.stack([np.tile(factor, rows.wide) for factor in factors])
+    out = _empty(x.shape, later=True)
+    launch(
+        normalize,
+        (
+            *(_channels_last(x), vectors, out),
+            *(0 if residual is None else _channels_last(residual), 0, int(relu)),
+            *(rows.width, rows.rows, rows.rest, 0, 0),
+        ),
+        tasks=rows.tasks,
+        later=True,
+    )
+    return out

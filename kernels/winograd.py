@@ -30,6 +30,7 @@ So nothing non-finite is hidden, but it spreads up to 3 pixels further. `set_win
 the direct path.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ from numpy.typing import NDArray
 
 from kernels import buffers, winograd_few
 from kernels.conv_direct import one_step_positions
-from kernels.finish import Finish, FinishTable
-from kernels.parallel import get_num_threads, launch
+from kernels.finish import NO_FINISH, Finish, FinishTable
+from kernels.parallel import HERE, LaunchPlan, get_num_threads, launch
 from kernels.prepared import Prepared
 from kernels.winograd_loops import (
     all_gradients,
@@ -49,7 +50,7 @@ from kernels.winograd_loops import (
     fused_forward,
     fused_weight_gradient,
 )
-from kernels.winograd_plan import image_table, panels, tile_plan, unit_ints
+from kernels.winograd_plan import image_ints, image_table, panels, tile_plan, unit_ints
 from kernels.winograd_weight_loops import (
     KERNEL,
     TOGETHER,
@@ -178,7 +179,22 @@ def _convolve(
         return
     u, u_step = ready
     if inner * outer < BY_STEP_FROM**2:
-        _convolve_fused(source, u, u_step, result, padding, FinishTable(finish, outer), accumulate)
+        plan, work_bytes = _fused_plan(
+            source.shape,
+            source.strides,
+            result.shape,
+            result.strides,
+            padding,
+            finish is not None,
+            accumulate,
+            get_num_threads(),
+        )
+        work = buffers.scratch(work_bytes)
+        if finish is None:
+            plan.launch(source, result, u, work)
+        else:
+            table = FinishTable(finish, outer)
+            plan.launch(source, result, table.numbers, u, work, keep=(table,))
         return
     for part in _rounds(source.shape[0], size, inner, outer):
         # the residual is cut with the images
@@ -192,31 +208,50 @@ def _convolve(
 def transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Array, int]:
     """U, and the distance between its 36 matrices."""
     weight = one_step_positions(weight)
-    o_step, i_step, _, position_step = weight.strides
-    lane_step, k_step = (i_step, o_step) if turned else (o_step, i_step)
-    u_step = buffers.spread(panels(outer) * inner * 64)
+    plan, u_step, scratch_bytes = _transform_plan(
+        weight.strides, inner, outer, turned, get_num_threads()
+    )
     u = buffers.aligned(36 * u_step, later=True)
-    tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
-    scratch = buffers.scratch(tasks * TOGETHER * KERNEL)
-    source = (weight, lane_step, k_step, position_step, outer, inner, int(turned))
-    launch(transform_weights, (*source, u, u_step, scratch), tasks=tasks, later=True)
+    plan.launch(weight, u, buffers.scratch(scratch_bytes))
     return u, u_step
 
 
-def _convolve_fused(
-    source: Array,
-    u: Array,
-    u_step: int,
-    result: Array,
+def u_distance(inner: int, outer: int) -> int:
+    """Bytes from one of the 36 matrices of U (and of dU) to the next."""
+    return buffers.spread(panels(outer) * inner * 64)
+
+
+@lru_cache(maxsize=512)
+def _transform_plan(
+    strides: tuple[int, ...], inner: int, outer: int, turned: bool, threads: int
+) -> tuple[LaunchPlan, int, int]:
+    """How weights of these strides are transformed, the distance of the matrices, and the bytes of
+    working memory."""
+    o_step, i_step, _, position_step = strides
+    lane_step, k_step = (i_step, o_step) if turned else (o_step, i_step)
+    u_step = u_distance(inner, outer)
+    tasks = threads if inner * outer >= FEW_WEIGHTS else 1
+    source = [HERE, lane_step, k_step, position_step, outer, inner, int(turned)]
+    plan = LaunchPlan(transform_weights, [*source, HERE, u_step, HERE], tasks=tasks)
+    return plan, u_step, tasks * TOGETHER * KERNEL
+
+
+@lru_cache(maxsize=512)
+def _fused_plan(
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    result_shape: tuple[int, ...],
+    result_strides: tuple[int, ...],
     padding: tuple[int, int],
-    finish: FinishTable,
+    finished: bool,
     accumulate: bool,
-) -> None:
-    inner, outer = source.shape[1], result.shape[1]
-    tasks = get_num_threads()
-    size = (result.shape[2], result.shape[3])
-    wanted = wanted_tiles(inner, outer)
-    plan = tile_plan(source.shape[0], inner, outer, size, padding, wanted, tasks)
+    threads: int,
+) -> tuple[LaunchPlan, int]:
+    """How a convolution is done unit by unit, and the bytes of working memory. To be given: source,
+    result, the table of what follows if it is to be finished, U, working memory."""
+    inner, outer = shape[1], result_shape[1]
+    size = (result_shape[2], result_shape[3])
+    plan = tile_plan(shape[0], inner, outer, size, padding, wanted_tiles(inner, outer), threads)
     v_step = buffers.spread(plan.unit_tiles * panels(inner) * 64)
     m_panel = plan.unit_tiles * 64
     m_step = buffers.spread(m_panel * panels(outer))
@@ -225,19 +260,15 @@ def _convolve_fused(
     task_bytes = buffers.spread(
         stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles
     )
-    table = image_table(result, finish, accumulate)
-    work = buffers.scratch(tasks * task_bytes)
-    launch(
-        fused_forward,
-        [
-            *unit_ints(source, plan),
-            *(table, u, u_step, work, task_bytes, stage_bytes),
-            *(v_step, 36 * v_step, m_step, m_panel, 36 * m_step, plan.unit_tiles),
-        ],
-        tasks=min(tasks, plan.count),
-        later=True,
-        keep=(result, finish),
-    )
+    finish = HERE if finished else NO_FINISH
+    ints = [
+        *unit_ints(HERE, shape, strides, plan),
+        image_ints(HERE, result_shape, result_strides, finish, accumulate),
+        *(HERE, u_distance(inner, outer), HERE, task_bytes, stage_bytes),
+        *(v_step, 36 * v_step, m_step, m_panel, 36 * m_step, plan.unit_tiles),
+    ]
+    launch_plan = LaunchPlan(fused_forward, ints, tasks=min(threads, plan.count))
+    return launch_plan, threads * task_bytes
 
 
 def _convolve_by_step(
@@ -260,7 +291,7 @@ def _convolve_by_step(
     m_step = buffers.spread(m_panel * panels(outer))
     v = buffers.aligned(36 * v_step, later=True)
     m = buffers.aligned(36 * m_step, later=True)
-    units = unit_ints(source, plan)
+    units = unit_ints(source, source.shape, source.strides, plan)
     stage_bytes = buffers.spread(plan.images * plan.stage_image)
     stage = buffers.scratch(tasks * stage_bytes)
     busy = min(tasks, plan.count)
@@ -288,7 +319,7 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
     if winograd_few.pays(x.shape[0], size, inner, outer):
         winograd_few.grad_weight(grad_out, x, result, padding)
         return
-    du_step = buffers.spread(panels(outer) * inner * 64)
+    du_step = u_distance(inner, outer)
     if inner * outer < WEIGHTS_BY_STEP_FROM**2:
         du, n_partials = _weight_gradient_fused(grad_out, x, du_step, padding)
     else:
@@ -296,17 +327,24 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
         for part in _rounds(x.shape[0], size, inner, outer):
             accumulate = part.start > 0
             _weight_gradient_by_step(grad_out[part], x[part], du, du_step, padding, accumulate)
-    finish_weight_gradient(du, du_step, n_partials, result)
+    finish_weight_gradient(du, n_partials, result)
 
 
-def finish_weight_gradient(du: Array, du_step: int, n_partials: int, result: Array) -> None:
+def finish_weight_gradient(du: Array, n_partials: int, result: Array) -> None:
     """result (O, C, 3, 3, C order) from the sum of the tasks' dU."""
     outer, inner = result.shape[:2]
-    tasks = get_num_threads() if inner * outer >= FEW_WEIGHTS else 1
-    scratch = buffers.scratch(tasks * PANEL * (36 * 64 + KERNEL))
-    partials = (du, du_step, n_partials, 36 * du_step)
-    integers = (*partials, outer, inner, result, scratch)
-    launch(write_weight_gradient, integers, tasks=tasks, later=True)
+    plan, scratch_bytes = _finish_plan(outer, inner, n_partials, get_num_threads())
+    plan.launch(du, result, buffers.scratch(scratch_bytes))
+
+
+@lru_cache(maxsize=512)
+def _finish_plan(outer: int, inner: int, n_partials: int, threads: int) -> tuple[LaunchPlan, int]:
+    """How `finish_weight_gradient` works, and the bytes of working memory."""
+    tasks = threads if inner * outer >= FEW_WEIGHTS else 1
+    du_step = u_distance(inner, outer)
+    ints = [HERE, du_step, n_partials, 36 * du_step, outer, inner, HERE, HERE]
+    plan = LaunchPlan(write_weight_gradient, ints, tasks=tasks)
+    return plan, tasks * PANEL * (36 * 64 + KERNEL)
 
 
 def _weight_gradient_fused(
@@ -330,7 +368,7 @@ def _weight_gradient_fused(
     launch(
         fused_weight_gradient,
         [
-            *unit_ints(x, plan),
+            *unit_ints(x, x.shape, x.strides, plan),
             *(table, du, du_step, 36 * du_step, work, task_bytes, stage_bytes, patch_bytes),
             *(v_step, 36 * v_step, d_step, 36 * d_step, panel_step),
         ],
@@ -359,7 +397,7 @@ def _weight_gradient_by_step(
     d_step = buffers.spread(panel_step * panels(outer))
     v = buffers.aligned(36 * v_step, later=True)
     d = buffers.aligned(36 * d_step, later=True)
-    units = unit_ints(x, plan)
+    units = unit_ints(x, x.shape, x.strides, plan)
     stage_bytes = buffers.spread(plan.images * max(plan.stage_image, plan.patch_image))
     stage = buffers.scratch(tasks * stage_bytes)
     busy = min(tasks, plan.count)

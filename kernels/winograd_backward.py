@@ -13,17 +13,18 @@ It serves what winograd.py does unit by unit (fused): 3x3, stride 1, padding 1, 
 in whole panels.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels import buffers, winograd, winograd_few
-from kernels.finish import FinishTable
+from kernels.finish import NO_FINISH
 from kernels.norm import NormGradient
-from kernels.parallel import get_num_threads, launch
+from kernels.parallel import HERE, LaunchPlan, get_num_threads
 from kernels.winograd_backward_loops import fused_backward
-from kernels.winograd_plan import image_table, panels, tile_plan, unit_ints
+from kernels.winograd_plan import image_ints, panels, tile_plan, unit_ints
 
 Array = NDArray[Any]
 PANEL = 16
@@ -59,44 +60,71 @@ def conv2d_backward(
     For arguments that `conv2d_backward_pays` takes; grad_x (N, C, H, W) with contiguous channels.
     """
     inner, outer = x.shape[1], weight.shape[0]
-    n, _, height, width = x.shape
-    u, u_step = winograd.transformed(weight, outer, inner, True)
-    source = grad_out.grad.transpose(0, 3, 1, 2)
-    tasks = get_num_threads()
+    u, _ = winograd.transformed(weight, outer, inner, True)
+    plan, work_bytes, du_bytes = _plan(
+        grad_out.shape,
+        x.shape,
+        x.strides,
+        grad_x.strides,
+        accumulate,
+        grad_out.relu,
+        grad_out.eps,
+        get_num_threads(),
+    )
+    du = buffers.aligned(du_bytes, later=True)
+    plan.launch(
+        grad_out.grad,
+        grad_x,
+        u,
+        grad_out.x,
+        *grad_out.vectors,
+        x,
+        buffers.scratch(work_bytes),
+        du,
+    )
+    result = buffers.empty(weight.shape, later=True)
+    winograd.finish_weight_gradient(du, plan.tasks, result)
+    return result
+
+
+@lru_cache(maxsize=512)
+def _plan(
+    shape: tuple[int, ...],
+    x_shape: tuple[int, ...],
+    x_strides: tuple[int, ...],
+    grad_x_strides: tuple[int, ...],
+    accumulate: bool,
+    relu: int,
+    eps: float,
+    threads: int,
+) -> tuple[LaunchPlan, int, int]:
+    """How it is done; bytes of working memory, and of dU. To be given: grad, grad_x, U, y, the
+    norm's vectors, x, working memory, dU."""
+    (n, inner, height, width), outer = x_shape, shape[1]
+    pixel = 4 * outer
+    strides = (height * width * pixel, 4, width * pixel, pixel)
     wanted = winograd.wanted_tiles(inner, outer)
-    plan = tile_plan(n, outer, inner, (height, width), (1, 1), wanted, tasks)
-    tasks = min(tasks, plan.count)
+    plan = tile_plan(n, outer, inner, (height, width), (1, 1), wanted, threads)
+    tasks = min(threads, plan.count)
     # V and M of the input gradient, then V and D of the weight gradient in the same place
     panel_step = plan.unit_tiles * 64
-    v_step, xv_step = (
-        buffers.spread(panel_step * panels(outer)),
-        buffers.spread(panel_step * panels(inner)),
-    )
+    v_step = buffers.spread(panel_step * panels(outer))
+    xv_step = buffers.spread(panel_step * panels(inner))
     area = 36 * (v_step + xv_step)
     x_pixel = 4 * PANEL * panels(inner)
     stage_bytes = plan.images * plan.stage_image
     x_stage_bytes = plan.images * plan.stage_rows * plan.stage_columns * x_pixel
     tables = 64 + buffers.spread(16 * plan.unit_tiles) + 20 * outer
     task_bytes = buffers.spread(stage_bytes + x_stage_bytes + area + 1024 + tables)
-    du_step = buffers.spread(panels(outer) * inner * 64)
-    du = buffers.aligned(tasks * 36 * du_step, later=True)
-    nothing_more = FinishTable(None, inner)
-    table, x_table = image_table(grad_x, nothing_more, accumulate), image_table(x)
-    work = buffers.scratch(tasks * task_bytes)
-    launch(
-        fused_backward,
-        [
-            *unit_ints(source, plan),
-            *(table, u, u_step, grad_out.x, grad_out.factors, grad_out.relu, x_table),
-            *(work, task_bytes, stage_bytes, x_pixel, x_stage_bytes),
-            *(v_step, xv_step, 36 * v_step, xv_step, panel_step, 36 * xv_step, v_step),
-            *(area, plan.unit_tiles, du, du_step, 36 * du_step),
-        ],
-        (grad_out.eps,),
-        tasks=tasks,
-        later=True,
-        keep=(grad_x, x, grad_out.of, nothing_more),
-    )
-    result = buffers.empty(weight.shape, later=True)
-    winograd.finish_weight_gradient(du, du_step, tasks, result)
-    return result
+    du_step = winograd.u_distance(inner, outer)
+    ints = [
+        *unit_ints(HERE, shape, strides, plan),
+        image_ints(HERE, x_shape, grad_x_strides, NO_FINISH, accumulate),
+        *(HERE, winograd.u_distance(outer, inner), HERE, [HERE] * NormGradient.VECTORS, relu),
+        image_ints(HERE, x_shape, x_strides),
+        *(HERE, task_bytes, stage_bytes, x_pixel, x_stage_bytes),
+        *(v_step, xv_step, 36 * v_step, xv_step, panel_step, 36 * xv_step, v_step),
+        *(area, plan.unit_tiles, HERE, du_step, 36 * du_step),
+    ]
+    launch_plan = LaunchPlan(fused_backward, ints, (eps,), tasks)
+    return launch_plan, tasks * task_bytes, tasks * 36 * du_step

@@ -92,7 +92,7 @@ def convolve(
     launch(
         all_inputs,
         [
-            *unit_ints(source, plan),
+            *unit_ints(source, source.shape, source.strides, plan),
             *(v, v_step, CHUNK * 4, 64, stage, stage_bytes, CHUNK // PANEL, v_chunk),
         ],
         tasks=min(tasks, plan.count),
@@ -135,7 +135,7 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
     v, d = buffers.aligned(36 * v_step, later=True), buffers.aligned(36 * d_step, later=True)
     stage_bytes = buffers.spread(plan.images * max(plan.stage_image, plan.patch_image))
     stage = buffers.scratch(tasks * stage_bytes)
-    units, busy = unit_ints(x, plan), min(tasks, plan.count)
+    units, busy = unit_ints(x, x.shape, x.strides, plan), min(tasks, plan.count)
     place = (v, v_step, 64, panel_step, stage, stage_bytes, panels(inner), 0)
     launch(all_inputs, [*units, *place], tasks=busy, later=True)
     table = image_table(grad_out)

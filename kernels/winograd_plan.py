@@ -127,10 +127,13 @@ def _padded(channels: int) -> int:
     return -(-channels // 16) * 16
 
 
-def unit_ints(source: Array, plan: TilePlan) -> list[Any]:
-    """The beginning of the bodies' argument block (winograd_loops.py)."""
-    n_step, c_step, h_step, w_step = source.strides
-    n, c, h, w = source.shape
+def unit_ints(
+    source: Array | None, shape: tuple[int, ...], strides: tuple[int, ...], plan: TilePlan
+) -> list[Any]:
+    """The beginning of the bodies' argument block (winograd_loops.py), for a source of this shape
+    and strides, which may be given later."""
+    n_step, c_step, h_step, w_step = strides
+    n, c, h, w = shape
     return [
         *(source, n_step, h_step, w_step, c_step, h, w, c),
         *(plan.first_row, plan.first_column),
@@ -143,13 +146,23 @@ def unit_ints(source: Array, plan: TilePlan) -> list[Any]:
     ]
 
 
-def image_table(image: Array, finish: FinishTable | None = None, accumulate: bool = False) -> Array:
+def image_ints(
+    image: int | None,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    finish: int | list[int] | None = 0,
+    accumulate: bool = False,
+) -> list[Any]:
     """Address; steps of image, row, pixel, channel; height, width, channels; finish; accumulate."""
-    n_step, c_step, h_step, w_step = image.strides
-    _, c, h, w = image.shape
+    n_step, c_step, h_step, w_step = strides
+    return [image, n_step, h_step, w_step, c_step, *shape[2:], shape[1], finish, int(accumulate)]
+
+
+def image_table(image: Array, finish: FinishTable | None = None, accumulate: bool = False) -> Array:
+    """The same as a table for one image."""
     then = 0 if finish is None else address(finish.numbers)
-    place = [address(image), n_step, h_step, w_step, c_step]
-    return np.array([*place, h, w, c, then, accumulate], np.int64)
+    ints = image_ints(address(image), image.shape, image.strides, then, accumulate)
+    return np.array(ints, np.int64)
 
 
 def panels(channels: int) -> int:
