@@ -19,7 +19,7 @@ The three functions are a closed family: the gradients of each are made of the o
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from kernels import buffers, conv_panels, winograd
 from kernels import conv_general as general
 from kernels.conv_direct import run_gather, run_weight_gradient
-from kernels.conv_plan import Axis, forward_axis, grad_input_axis, output_size
+from kernels.conv_plan import Geometry, output_size
 from kernels.finish import Finish
 from kernels.matmul import multiply_finished
 from kernels.prepared import Prepared
@@ -72,6 +72,7 @@ class _Shape:
         self.stride = _pair(stride, "stride", op, 1)
         self.padding = _pair(padding, "padding", op, 0)
         self.dilation = _pair(dilation, "dilation", op, 1)
+        self.geometry = Geometry(self.stride, self.padding, self.dilation)
         self.groups = groups
         if len(x_shape) != 4 or len(weight_shape) != 4:
             raise ValueError(
@@ -135,12 +136,18 @@ def _known_shape(*arguments: Any) -> _Shape:
 
 def _shape(op: str, x: Sequence[int], weight: Sequence[int], *geometry: Any) -> _Shape:
     """The geometry, checked once for all calls with the same arguments."""
-    hashable = [tuple(g) if isinstance(g, list) else g for g in geometry]
-    return _known_shape(op, tuple(x), tuple(weight), *hashable)
+    try:
+        return _known_shape(op, tuple(x), tuple(weight), *geometry)
+    except TypeError:  # a list has no hash
+        hashable = [tuple(g) if isinstance(g, list) else g for g in geometry]
+        return _known_shape(op, tuple(x), tuple(weight), *hashable)
+
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def _dtype(op: str, a: Array, b: Array) -> np.dtype[Any]:
-    if a.dtype != b.dtype or a.dtype not in (np.float32, np.float64):
+    if a.dtype != b.dtype or a.dtype not in (FLOAT32, FLOAT64):
         raise TypeError(
             f"{op}: both arrays must be float32, or both float64, not {a.dtype} and {b.dtype}"
         )
@@ -200,10 +207,10 @@ def conv2d_forward(
     result = _result(op, out, shape.result, dtype)
     if finish is not None:
         finish.check(op, result)
-    if math.prod(shape.result) * weight.size == 0 or dtype == np.float64:
+    if math.prod(shape.result) * weight.size == 0 or dtype == FLOAT64:
         catch_up()
         result[...] = 0
-        if dtype == np.float64 and weight.size:
+        if dtype == FLOAT64 and weight.size:
             general.forward(x, weight, result, *shape.parameters)
         if finish is not None:
             finish.in_numpy(result)
@@ -215,8 +222,7 @@ def conv2d_forward(
         elif winograd.pays(x.shape, weight.shape, target.shape, *shape.parameters):
             winograd.forward(x, weight, target, shape.padding, finish, prepared)
         else:
-            axes = _axes(forward_axis, x.shape, weight.shape, shape)
-            run_gather(x, weight, target, *axes, groups, False, finish, prepared)
+            run_gather(x, weight, target, shape.geometry, groups, False, finish, prepared)
         if target is not result:
             catch_up()
             result[...] = target
@@ -254,11 +260,11 @@ def conv2d_grad_input(
         catch_up()
         result[...] = result if accumulate else 0
         return result
-    in_place = dtype == np.float32 and _channels_last(result)
+    in_place = dtype == FLOAT32 and _channels_last(result)
     n, c, h, w = result.shape
     target = result if in_place else buffers.empty_nhwc(n, c, h, w, dtype, later=True)
     more = accumulate and in_place
-    if dtype == np.float64:
+    if dtype == FLOAT64:
         catch_up()
         general.grad_input(grad_out, weight, target, *shape.parameters)
     elif (images := shape.as_matrices(grad_out, target)) is not None:
@@ -266,8 +272,7 @@ def conv2d_grad_input(
     elif winograd.pays(input_shape, weight.shape, grad_out.shape, *shape.parameters):
         winograd.grad_input(grad_out, weight, target, shape.padding, more)
     else:
-        axes = _axes(grad_input_axis, input_shape, weight.shape, shape)
-        run_gather(grad_out, weight, target, *axes, groups, True, accumulate=more)
+        run_gather(grad_out, weight, target, shape.geometry, groups, True, accumulate=more)
     if target is not result:
         catch_up()
         result[...] = result + target if accumulate else target
@@ -302,7 +307,7 @@ def conv2d_grad_weight(
     if grad_out.size * x.size == 0 or result.size == 0:
         catch_up()
         result[...] = 0
-    elif dtype == np.float64:
+    elif dtype == FLOAT64:
         catch_up()
         general.grad_weight(grad_out, x, result, *shape.parameters)
     else:
@@ -311,32 +316,11 @@ def conv2d_grad_weight(
             winograd.grad_weight(grad_out, x, target, shape.padding)
         else:
             read, shape = shape.read_by_1x1(x)
-            axes = _axes(forward_axis, read.shape, weight_shape, shape)
             if conv_panels.pays(x.shape[1], groups):
-                conv_panels.run_panels(grad_out, read, target, *axes)
+                conv_panels.run_panels(grad_out, read, target, shape.geometry)
             else:
-                run_weight_gradient(grad_out, read, target, *axes, groups)
+                run_weight_gradient(grad_out, read, target, shape.geometry, groups)
         if target is not result:
             catch_up()
             result[...] = target
     return result
-
-
-def _axes(
-    make: Callable[[int, int, int, int, int], Axis],
-    x_shape: tuple[int, ...],
-    weight_shape: tuple[int, ...],
-    shape: _Shape,
-) -> tuple[Axis, Axis]:
-    """Both axes of a convolution, for the direct path."""
-    rows, columns = (
-        make(
-            x_shape[2 + i],
-            weight_shape[2 + i],
-            shape.stride[i],
-            shape.padding[i],
-            shape.dilation[i],
-        )
-        for i in (0, 1)
-    )
-    return rows, columns

@@ -24,20 +24,24 @@ Groups with few channels fill few lanes: right, but far from the machine's peak.
 convolution (groups of one channel each) has a micro-kernel of its own, with channels as lanes.
 """
 
-from typing import Any
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels import buffers
 from kernels.conv_direct_loops import gather, pack_weights, reduce_weights, weight_gradient
-from kernels.conv_plan import Axis, GatherPlan, Layout, Pair, WeightPlan, gather_plan, weight_plan
-from kernels.finish import Finish, FinishTable
+from kernels.conv_plan import GatherPlan, Geometry, Layout, WeightPlan, gather_plan, weight_plan
+from kernels.finish import NO_FINISH, Finish, FinishTable
 from kernels.microkernel import TOGETHER
-from kernels.parallel import get_num_threads, launch
+from kernels.parallel import HERE, LaunchPlan, get_num_threads
 from kernels.prepared import Prepared
 from kernels.workers import catch_up
 
+Array = NDArray[np.float32]
+Shape = tuple[int, ...]
 PANEL = 16
 SHARED_WEIGHTS = 768 * 1024
 """Weight gradients of more bytes are not summed per task: tasks share the panels instead."""
@@ -46,21 +50,18 @@ SMALL = 300_000
 
 
 def _unit_ints(
-    x: NDArray[np.float32], plan: GatherPlan | WeightPlan, extra_bytes: int, tasks: int
+    shape: Shape, strides: Shape, plan: GatherPlan | WeightPlan, task_bytes: int
 ) -> list[Any]:
-    """The beginning of every body's argument block (conv_direct_loops.py), with a new buffer of a
-    stage and `extra_bytes` for each task."""
-    n, c, h, w = x.shape
-    layout = Layout.of(x)
-    units, stage = plan.units, plan.units.stage
-    # An odd number of cache lines, so that the tasks' buffers do not collide in a shared cache.
-    task_bytes = -(-(units.stage_bytes + extra_bytes) // 128) * 128 + 64
+    """The beginning of every body's argument block (conv_direct_loops.py). To be given: the source,
+    and working memory of `task_bytes` for each task."""
+    n, c, h, w = shape
+    layout, units, stage = Layout.of(strides), plan.units, plan.units.stage
     return [
-        *(x, layout.image, layout.row, layout.pixel, layout.channel, h, w, c),
+        *(HERE, layout.image, layout.row, layout.pixel, layout.channel, h, w, c),
         *(plan.first_row, plan.first_column, plan.source_step),
         *(n, units.count, units.images, units.bands, units.band_rows, int(units.in_place)),
         *(units.stage_rows, units.stage_columns, stage.pixel, stage.row, stage.image),
-        *(buffers.scratch(tasks * task_bytes), task_bytes),
+        *(HERE, task_bytes),
     ]
 
 
@@ -70,11 +71,10 @@ def _channelwise(inner: int, outer: int, groups: int) -> bool:
 
 
 def run_gather(
-    source: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    result: NDArray[np.float32],
-    rows: Axis,
-    columns: Axis,
+    source: Array,
+    weight: Array,
+    result: Array,
+    geometry: Geometry,
     groups: int,
     transposed: bool,
     finish: Finish | None = None,
@@ -87,95 +87,147 @@ def run_gather(
     finish      what follows a forward convolution; the result must be dense then
     prepared    keeps the packed weights
     accumulate  add to the result instead of overwriting it"""
-    images, source_channels, *source_size = source.shape
-    result_channels = result.shape[1]
-    kernel_size: Pair = (weight.shape[2], weight.shape[3])
+    weight = one_step_positions(weight)
+    way = _way_to_gather(
+        source.shape,
+        source.strides,
+        weight.shape,
+        weight.strides,
+        result.shape,
+        result.strides,
+        geometry,
+        groups,
+        transposed,
+        finish is not None,
+        accumulate,
+        get_num_threads(),
+    )
+    packed = None if prepared is None else prepared.get(way.key)
+    if packed is None:
+        packed = buffers.aligned(way.weight_bytes, later=True)
+        way.pack.launch(weight, packed, buffers.scratch(way.pack_bytes))
+        if prepared is not None:
+            prepared.keep(way.key, packed)
+    work = buffers.scratch(way.work_bytes)
+    if finish is None:
+        way.gather.launch(source, work, result, packed)
+    else:
+        table = FinishTable(finish, result.shape[1])
+        way.gather.launch(source, work, result, packed, table.numbers, keep=(table,))
+
+
+class _WayToGather(NamedTuple):
+    """How weights are packed (to be given: the weight, room for it, working memory of pack_bytes)
+    and units gathered (source, working memory of work_bytes, result, packed weight, what follows if
+    anything does).
+
+    key   the packed weight's name among those that are prepared"""
+
+    pack: LaunchPlan
+    pack_bytes: int
+    weight_bytes: int
+    key: Any
+    gather: LaunchPlan
+    work_bytes: int
+
+
+@lru_cache(maxsize=512)
+def _way_to_gather(
+    shape: Shape,
+    strides: Shape,
+    weight_shape: Shape,
+    weight_strides: Shape,
+    result_shape: Shape,
+    result_strides: Shape,
+    geometry: Geometry,
+    groups: int,
+    transposed: bool,
+    finished: bool,
+    accumulate: bool,
+    threads: int,
+) -> _WayToGather:
+    images, source_channels, *source_size = shape
+    result_channels = result_shape[1]
+    kernel = (weight_shape[2], weight_shape[3])
     inner, outer = source_channels // groups, result_channels // groups
-    work = result.size * inner * kernel_size[0] * kernel_size[1]
+    work = math.prod(result_shape) * inner * math.prod(kernel)
     channelwise = _channelwise(inner, outer, groups)
     if channelwise:
         groups, outer = 1, result_channels
-    tasks = get_num_threads() if work >= SMALL else 1
-    plan: GatherPlan = gather_plan(
+    tasks = threads if work >= SMALL else 1
+    plan = gather_plan(
         images,
         source_channels,
         (source_size[0], source_size[1]),
-        Layout.of(source),
-        Layout.of(result),
+        Layout.of(strides),
+        Layout.of(result_strides),
         result_channels,
-        kernel_size,
-        rows,
-        columns,
+        kernel,
+        *geometry.axes((result_shape if transposed else shape)[2:], kernel, transposed),
         groups,
         channelwise,
         tasks,
     )
-    arguments = (weight, plan, groups, inner, outer, transposed and not channelwise)
-    if prepared is None:
-        packed = _packed(*arguments)
-    else:
-        key = ("direct", groups, inner, outer, plan.positions.tobytes())
-        packed = prepared.get(key)
-        if packed is None:
-            packed = prepared.keep(key, _packed(*arguments))
-    table = FinishTable(finish, result_channels)
-    layout = Layout.of(result)
-    launch(
-        gather,
-        [
-            *_unit_ints(source, plan, 0, tasks),
-            *(result, layout.image, layout.row),
-            *(groups, inner, outer),
-            *(len(plan.phases), plan.phases, packed, int(channelwise)),
-            *(table.numbers, int(accumulate)),
-        ],
-        tasks=min(tasks, plan.units.count),
-        later=True,
-        keep=(plan, table),
+    layout = Layout.of(result_strides)
+    task_bytes = _spread_stage(plan.units.stage_bytes)
+    gather_ints = [
+        *_unit_ints(shape, strides, plan, task_bytes),
+        *(HERE, layout.image, layout.row, groups, inner, outer),
+        *(len(plan.phases), plan.phases, HERE, int(channelwise)),
+        *(HERE if finished else NO_FINISH, int(accumulate)),
+    ]
+    pack, pack_bytes = _pack_plan(
+        weight_shape,
+        weight_strides,
+        plan,
+        groups,
+        inner,
+        outer,
+        transposed and not channelwise,
+        threads,
+    )
+    return _WayToGather(
+        pack,
+        pack_bytes,
+        plan.weight_bytes,
+        ("direct", groups, inner, outer, plan.positions.tobytes()),
+        LaunchPlan(gather, gather_ints, tasks=min(tasks, plan.units.count), keep=plan),
+        tasks * task_bytes,
     )
 
 
-def _packed(
-    weight: NDArray[np.float32],
+def _spread_stage(nbytes: int) -> int:
+    """At least so many bytes for each task: an odd number of cache lines, so that the tasks'
+    buffers do not collide in a shared cache."""
+    return -(-nbytes // 128) * 128 + 64
+
+
+def _pack_plan(
+    shape: Shape,
+    strides: Shape,
     plan: GatherPlan,
     groups: int,
     inner: int,
     outer: int,
     transposed: bool,
-) -> NDArray[np.uint8]:
-    n_positions = weight.shape[2] * weight.shape[3]
-    weight = one_step_positions(weight)
-    o_step, i_step, _, position_step = weight.strides
+    threads: int,
+) -> tuple[LaunchPlan, int]:
+    """How weights are packed, and the bytes of working memory."""
+    n_positions = shape[2] * shape[3]
+    o_step, i_step, _, position_step = strides
     lane_step, k_step = (i_step, o_step) if transposed else (o_step, i_step)
     # Groups lie one after the other along O, for either role of O.
     lane_group = 0 if transposed else outer * o_step
     k_group = inner * o_step if transposed else 0
-    packed = buffers.aligned(plan.weight_bytes, later=True)
-    tasks = get_num_threads() if weight.size > 20_000 else 1
-    launch(
-        pack_weights,
-        (
-            weight,
-            lane_step,
-            k_step,
-            position_step,
-            groups,
-            outer,
-            inner,
-            n_positions,
-            lane_group,
-            k_group,
-            plan.positions,
-            packed,
-            buffers.scratch(tasks * n_positions * 64),
-        ),
-        tasks=tasks,
-        later=True,
-    )
-    return packed
+    tasks = threads if math.prod(shape) > 20_000 else 1
+    ints = [
+        *(HERE, lane_step, k_step, position_step, groups, outer, inner, n_positions),
+        *(lane_group, k_group, plan.positions, HERE, HERE),
+    ]
+    return LaunchPlan(pack_weights, ints, tasks=tasks), tasks * n_positions * 64
 
 
-def one_step_positions(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def one_step_positions(weight: Array) -> Array:
     """The weight, copied if its kernel positions are not evenly spaced in memory."""
     kw = weight.shape[3]
     if weight.shape[2] == 1 or weight.strides[2] == kw * weight.strides[3]:
@@ -187,25 +239,64 @@ def one_step_positions(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def run_weight_gradient(
-    grad_out: NDArray[np.float32],
-    x: NDArray[np.float32],
-    result: NDArray[np.float32],
-    rows: Axis,
-    columns: Axis,
-    groups: int,
+    grad_out: Array, x: Array, result: Array, geometry: Geometry, groups: int
 ) -> None:
     """result (O, I/groups, kH, kW), C-contiguous, from grad_out (N,O,OH,OW) and x (N,I,H,W)."""
-    images, channels, height, width = x.shape
-    outer, inner = result.shape[0] // groups, channels // groups
-    n_positions = result.shape[2] * result.shape[3]
-    work = grad_out.size * inner * n_positions
-    tasks = get_num_threads() if work >= SMALL else 1
+    way = _way_to_weights(
+        grad_out.strides,
+        x.shape,
+        x.strides,
+        result.shape,
+        geometry,
+        groups,
+        get_num_threads(),
+    )
+    partial = buffers.aligned(way.partial_bytes, later=True)
+    way.sum.launch(x, buffers.scratch(way.work_bytes), grad_out, partial)
+    way.reduce.launch(partial, result, buffers.scratch(way.reduce_bytes))
+
+
+class WayToWeights(NamedTuple):
+    """How a weight gradient is summed, in partial_bytes and working memory of work_bytes, and how
+    the tasks' sums are added (to be given: partial, result, working memory of reduce_bytes)."""
+
+    sum: LaunchPlan
+    partial_bytes: int
+    work_bytes: int
+    reduce: LaunchPlan
+    reduce_bytes: int
+
+
+@lru_cache(maxsize=512)
+def _way_to_weights(
+    grad_strides: Shape,
+    x_shape: Shape,
+    x_strides: Shape,
+    result_shape: Shape,
+    geometry: Geometry,
+    groups: int,
+    threads: int,
+) -> WayToWeights:
+    images, channels, height, width = x_shape
+    kernel = (result_shape[2], result_shape[3])
+    outer, inner = result_shape[0] // groups, channels // groups
+    n_positions = math.prod(kernel)
     channelwise = _channelwise(inner, outer, groups)
+    rows, columns = geometry.axes((height, width), kernel, False)
+    work = images * result_shape[0] * rows.count * columns.count * inner * n_positions
+    tasks = threads if work >= SMALL else 1
     if channelwise:
         groups, outer = 1, channels
-    size, layout = (height, width), Layout.of(x)
-    plan: WeightPlan = weight_plan(
-        images, channels, size, layout, rows, columns, groups, channelwise, tasks
+    plan = weight_plan(
+        images,
+        channels,
+        (height, width),
+        Layout.of(x_strides),
+        rows,
+        columns,
+        groups,
+        channelwise,
+        tasks,
     )
     units = plan.units
     panels = -(-outer // PANEL)
@@ -214,41 +305,53 @@ def run_weight_gradient(
     if not by_panels:
         tasks = min(tasks, units.count)
     n_partials = 1 if by_panels else tasks
-    partial = buffers.aligned(n_partials * partial_bytes, later=True)
     gradient_panel = buffers.spread(units.images * units.band_rows * plan.column_count * 64)
-    layout = Layout.of(grad_out)
-    launch(
-        weight_gradient,
-        [
-            *_unit_ints(x, plan, TOGETHER * gradient_panel, tasks),
-            *(grad_out, layout.image, layout.row, layout.pixel, layout.channel),
-            *(plan.row_count, plan.column_count),
-            *(groups, inner, outer),
-            *(len(plan.blocks), plan.blocks, plan.pixel_rows, plan.pixel_step),
-            *(int(by_panels), n_positions * inner),
-            *(partial, partial_bytes, units.stage_bytes, gradient_panel),
-            *(int(channelwise), plan.block_offsets, plan.blocks[:, 2] * (panels * 64)),
-        ],
-        tasks=tasks,
-        later=True,
-        keep=(plan,),
-    )
-    tasks = get_num_threads() if result.size > 20_000 else 1
-    launch(
-        reduce_weights,
-        (
-            partial,
+    task_bytes = _spread_stage(units.stage_bytes + TOGETHER * gradient_panel)
+    layout = Layout.of(grad_strides)
+    ints = [
+        *_unit_ints(x_shape, x_strides, plan, task_bytes),
+        *(HERE, layout.image, layout.row, layout.pixel, layout.channel),
+        *(plan.row_count, plan.column_count),
+        *(groups, inner, outer),
+        *(len(plan.blocks), plan.blocks, plan.pixel_rows, plan.pixel_step),
+        *(int(by_panels), n_positions * inner),
+        *(HERE, partial_bytes, units.stage_bytes, gradient_panel),
+        *(int(channelwise), plan.block_offsets, plan.blocks[:, 2] * (panels * 64)),
+    ]
+    return WayToWeights(
+        LaunchPlan(weight_gradient, ints, tasks=tasks),
+        n_partials * partial_bytes,
+        tasks * task_bytes,
+        *reduce_plan(
             n_partials,
             partial_bytes,
             groups,
             inner,
             outer,
             n_positions,
-            result,
-            buffers.scratch(tasks * PANEL * 64),
             panels * 64,
             64,
+            threads,
         ),
-        tasks=tasks,
-        later=True,
     )
+
+
+def reduce_plan(
+    n_partials: int,
+    partial_bytes: int,
+    groups: int,
+    inner: int,
+    outer: int,
+    n_positions: int,
+    row_step: int,
+    panel_step: int,
+    threads: int,
+) -> tuple[LaunchPlan, int]:
+    """How partial sums are added (arguments as in `reduce_weights`), and the bytes of working
+    memory."""
+    tasks = threads if groups * outer * inner * n_positions > 20_000 else 1
+    ints = [
+        *(HERE, n_partials, partial_bytes, groups, inner, outer, n_positions),
+        *(HERE, HERE, row_step, panel_step),
+    ]
+    return LaunchPlan(reduce_weights, ints, tasks=tasks), tasks * PANEL * 64

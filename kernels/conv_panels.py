@@ -24,6 +24,7 @@ once per thread; the rest with window columns read from the image, a cache line 
 and gradient panels packed with masked stores.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,10 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import buffers
-from kernels.conv_direct_loops import reduce_weights
+from kernels.conv_direct import WayToWeights, reduce_plan
 from kernels.conv_panels_loops import panels_weight_gradient
-from kernels.conv_plan import Axis, Layout, Table
-from kernels.parallel import get_num_threads, launch
+from kernels.conv_plan import Axis, Geometry, Layout, Table
+from kernels.parallel import HERE, LaunchPlan, get_num_threads
 
 PANEL = 16
 UNIT_PIXELS = 256
@@ -47,6 +48,7 @@ SHARED_WEIGHTS = 256 * 1024
 """Weights of fewer bytes than this are always summed per task."""
 
 Array = NDArray[np.float32]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,6 @@ def pays(channels: int, groups: int) -> bool:
     return groups == 1 and (channels % PANEL == 0 or channels > 4 * PANEL)
 
 
-@lru_cache(maxsize=512)
 def panel_plan(
     images: int, channels: int, rows: Axis, columns: Axis, most_together: int
 ) -> PanelPlan:
@@ -125,11 +126,29 @@ def _by_panels(pixels: int, outer: int, n_positions: int, weight_bytes: int) -> 
     return weight_bytes > SHARED_WEIGHTS and pixels < outer * n_positions
 
 
-def run_panels(grad_out: Array, x: Array, result: Array, rows: Axis, columns: Axis) -> None:
+def run_panels(grad_out: Array, x: Array, result: Array, geometry: Geometry) -> None:
     """result (O, I, kH, kW), C-contiguous, from grad_out (N,O,OH,OW) and x (N,I,H,W)."""
-    images, channels, height, width = x.shape
-    outer, n_positions = result.shape[0], result.shape[2] * result.shape[3]
-    tasks = get_num_threads() if grad_out.size * channels * n_positions >= SMALL else 1
+    way = _way(grad_out.strides, x.shape, x.strides, result.shape, geometry, get_num_threads())
+    partial = buffers.aligned(way.partial_bytes, later=True)
+    way.sum.launch(x, grad_out, partial, buffers.scratch(way.work_bytes))
+    way.reduce.launch(partial, result, buffers.scratch(way.reduce_bytes))
+
+
+@lru_cache(maxsize=512)
+def _way(
+    grad_strides: Shape,
+    x_shape: Shape,
+    x_strides: Shape,
+    result_shape: Shape,
+    geometry: Geometry,
+    threads: int,
+) -> WayToWeights:
+    images, channels, height, width = x_shape
+    outer, kernel = result_shape[0], result_shape[2:]
+    n_positions = math.prod(kernel)
+    rows, columns = geometry.axes((height, width), kernel, False)
+    work = images * outer * rows.count * columns.count * channels * n_positions
+    tasks = threads if work >= SMALL else 1
     panels, x_panels = -(-outer // PANEL), -(-channels // PANEL)
     partial_bytes = n_positions * channels * panels * 64
     pixels = images * height * width
@@ -139,39 +158,38 @@ def run_panels(grad_out: Array, x: Array, result: Array, rows: Axis, columns: Ax
     if not by_panels:
         tasks = min(tasks, plan.count)
     n_partials = 1 if by_panels else tasks
-    partial = buffers.aligned(n_partials * partial_bytes, later=True)
     stage_image = plan.rows * plan.columns * 64
     stage_panel = buffers.spread(plan.images * stage_image)
     gradient_panel = buffers.spread(plan.images * plan.band_rows * columns.count * 64)
     own_panels = -(-panels // tasks) if by_panels else panels
     task_bytes = buffers.spread(x_panels * stage_panel + own_panels * gradient_panel)
-    source, gradient = Layout.of(x), Layout.of(grad_out)
-    launch(
-        panels_weight_gradient,
-        [
-            *(x, source.image, source.row, source.pixel, source.channel),
-            *(height, width, channels),
-            *(grad_out, gradient.image, gradient.row, gradient.pixel, gradient.channel),
-            *(rows.count, columns.count, outer),
-            *(images, plan.count, plan.images, plan.bands, plan.band_rows),
-            *(rows.first, columns.first, rows.source_step),
-            *(plan.rows, plan.columns, stage_image, stage_panel),
-            *(plan.pixel_rows, columns.source_step * 64, int(plan.flat), np.zeros(1, np.int64)),
-            *(n_positions, plan.positions),
-            *(int(by_panels), partial, partial_bytes),
-            *(buffers.scratch(tasks * task_bytes), task_bytes),
-            *(x_panels * stage_panel, gradient_panel),
-        ],
-        tasks=tasks,
-        later=True,
-    )
-    tasks = get_num_threads() if result.size > 20_000 else 1
-    launch(
-        reduce_weights,
-        (
-            *(partial, n_partials, partial_bytes, 1, channels, outer, n_positions, result),
-            *(buffers.scratch(tasks * PANEL * 64), 64, n_positions * channels * 64),
+    source, gradient = Layout.of(x_strides), Layout.of(grad_strides)
+    ints = [
+        *(HERE, source.image, source.row, source.pixel, source.channel),
+        *(height, width, channels),
+        *(HERE, gradient.image, gradient.row, gradient.pixel, gradient.channel),
+        *(rows.count, columns.count, outer),
+        *(images, plan.count, plan.images, plan.bands, plan.band_rows),
+        *(rows.first, columns.first, rows.source_step),
+        *(plan.rows, plan.columns, stage_image, stage_panel),
+        *(plan.pixel_rows, columns.source_step * 64, int(plan.flat), [0]),
+        *(n_positions, plan.positions),
+        *(int(by_panels), HERE, partial_bytes),
+        *(HERE, task_bytes, x_panels * stage_panel, gradient_panel),
+    ]
+    return WayToWeights(
+        LaunchPlan(panels_weight_gradient, ints, tasks=tasks),
+        n_partials * partial_bytes,
+        tasks * task_bytes,
+        *reduce_plan(
+            n_partials,
+            partial_bytes,
+            1,
+            channels,
+            outer,
+            n_positions,
+            64,
+            n_positions * channels * 64,
+            threads,
         ),
-        tasks=tasks,
-        later=True,
     )

@@ -20,9 +20,10 @@ byte offset of its window in the stage and of its place in the result; a shorter
 beginning of the same tables.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,23 @@ def grad_input_axis(size: int, kernel: int, stride: int, padding: int, dilation:
     return Axis(1, stride, tuple(phases))
 
 
+class Geometry(NamedTuple):
+    """stride, padding, dilation: (vertical, horizontal) pairs."""
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+
+    def axes(
+        self, size: Sequence[int], kernel: Sequence[int], transposed: bool
+    ) -> tuple[Axis, Axis]:
+        """Both axes of a convolution of images of `size` (height, width), or, if it is transposed,
+        of its input gradient."""
+        make = grad_input_axis if transposed else forward_axis
+        rows, columns = (make(*facts) for facts in zip(size, kernel, *self, strict=True))
+        return rows, columns
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the pixels of a 4-D array are: bytes from image to image, row to row, pixel to
@@ -110,8 +128,9 @@ class Layout:
     channel: int
 
     @staticmethod
-    def of(array: NDArray[np.float32]) -> "Layout":
-        n, c, h, w = array.strides
+    def of(strides: tuple[int, ...]) -> "Layout":
+        """From the strides of an array (N, C, H, W)."""
+        n, c, h, w = strides
         return Layout(n, h, w, c)
 
 
@@ -206,7 +225,6 @@ class GatherPlan:
     tables: tuple[Table, ...]  # keeps the memory that `phases` points to
 
 
-@lru_cache(maxsize=512)
 def gather_plan(
     images: int,
     source_channels: int,
@@ -319,7 +337,6 @@ class WeightPlan:
     column_count: int
 
 
-@lru_cache(maxsize=512)
 def weight_plan(
     images: int,
     channels: int,

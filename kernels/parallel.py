@@ -102,8 +102,10 @@ def launch(
     keep    what else must live until it is done: arrays behind addresses
     """
     tasks = _threads if tasks is None else max(1, min(tasks, _threads))
+    arrays = [v for v in ints if isinstance(v, _ndarray)]
     integers = array("q", [address(v) if isinstance(v, _ndarray) else v for v in ints])
-    _run(body, integers, array("d", floats), tasks, later, (*ints, *keep))
+    hold = [v for v in (*arrays, *keep) if not is_reused(v)]
+    _run(body, integers, array("d", floats), tasks, later, hold)
 
 
 HERE = None
@@ -122,17 +124,23 @@ class LaunchPlan:
              handed over by its address: it lies behind the arguments, and as them it is new in each
              launch, so that tasks may count in it
     floats, tasks   as in `launch`; a plan is for one number of threads
+    keep     what must live as long: arrays behind addresses
     """
 
     def __init__(
-        self, body: Kernel, ints: Sequence[Any], floats: Sequence[float] = (), tasks: int = 1
+        self,
+        body: Kernel,
+        ints: Sequence[Any],
+        floats: Sequence[float] = (),
+        tasks: int = 1,
+        keep: Any = None,
     ) -> None:
         self.body, self.tasks = body, max(1, min(tasks, _threads))
         self._floats = array("d", floats)
         self._ints = array("q")
         self._given: list[int] = []  # where the values of a launch go
         self._tables: list[tuple[int, int]] = []  # where a table's address goes, and its offset
-        self._kept: list[np.ndarray] = []
+        self._kept: list[Any] = [keep]
         self._lay_out(ints)
 
     def _lay_out(self, ints: Sequence[Any]) -> None:
@@ -158,9 +166,15 @@ class LaunchPlan:
         begin = integers.buffer_info()[0]
         for place, offset in self._tables:
             integers[place] = begin + offset
+        hold = [*keep]
         for place, value in zip(self._given, values, strict=True):
-            integers[place] = address(value) if isinstance(value, _ndarray) else value
-        _run(self.body, integers, self._floats, self.tasks, True, (*values, *keep))
+            if isinstance(value, int):
+                integers[place] = value
+            else:
+                integers[place] = address(value)
+                if value.base is None or not is_reused(value):
+                    hold.append(value)
+        _run(self.body, integers, self._floats, self.tasks, True, hold)
 
 
 def _run(
@@ -169,14 +183,17 @@ def _run(
     numbers: "array[float]",
     tasks: int,
     later: bool,
-    alive: Sequence[Any],
+    hold: Sequence[Any],
 ) -> None:
-    """Run a body now, or put it off; `alive` has what must live until it is done."""
+    """Run a body now, or put it off; `hold` has what must live until it is done."""
     ints_at, floats_at = integers.buffer_info()[0], numbers.buffer_info()[0]
-    if later and ahead.allowed and _threads > 1:
-        hold = [v for v in alive if type(v) is not int and not is_reused(v)]
-        if put_off(body, ints_at, floats_at, tasks, (integers, numbers, hold)):
-            return
+    if (
+        later
+        and ahead.allowed
+        and _threads > 1
+        and put_off(body, ints_at, floats_at, tasks, (integers, numbers, hold))
+    ):
+        return
     if tasks == 1:
         if ahead.pending and ahead.owner == get_ident():
             catch_up()

@@ -104,8 +104,11 @@ def pays(
     """Whether this path is allowed for a convolution, and faster than the direct one."""
     if not _enabled or weight_shape[2:] != (3, 3) or groups != 1:
         return False
-    if stride != (1, 1) or dilation != (1, 1):
-        return False
+    return stride == dilation == (1, 1) and _pays(weight_shape, result_shape)
+
+
+@lru_cache(maxsize=512)
+def _pays(weight_shape: tuple[int, ...], result_shape: tuple[int, ...]) -> bool:
     n, _, height, width = result_shape
     tiles = n * -(-height // 4) * -(-width // 4)
     covered = height * width / (16 * -(-height // 4) * -(-width // 4))
