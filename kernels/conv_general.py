@@ -53,6 +53,7 @@ def _from_groups(y: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return y.reshape(groups, n, h, w, c // groups).transpose(1, 0, 4, 2, 3).reshape(shape)
 
 
+@np.errstate(all="ignore")  # infinities and NaN are results
 def forward(
     x: NDArray[Any],
     weight: NDArray[Any],
@@ -73,6 +74,7 @@ def forward(
     result[...] = _from_groups(total, result.shape)
 
 
+@np.errstate(all="ignore")  # infinities and NaN are results
 def grad_input(
     grad_out: NDArray[Any],
     weight: NDArray[Any],
@@ -95,6 +97,7 @@ def grad_input(
     result[...] = image[:, :, padding[0] : padding[0] + h, padding[1] : padding[1] + w]
 
 
+@np.errstate(all="ignore")  # infinities and NaN are results
 def grad_weight(
     grad_out: NDArray[Any],
     x: NDArray[Any],

@@ -42,6 +42,7 @@ from kernels.simd import float32_at, int64_at, uint8_at
 from kernels.workers import catch_up
 
 Array = NDArray[Any]
+FLOAT32 = np.dtype(np.float32)
 
 FLAT_MINIMUM = 1 << 16
 """Elements from which a kernel beats NumPy."""
@@ -90,7 +91,7 @@ def _flat(order: Sequence[int], *arrays: Array) -> bool:
 
 
 def _float32(*arrays: Array) -> bool:
-    return all(array.dtype == np.float32 for array in arrays)
+    return all(array.dtype == FLOAT32 for array in arrays)
 
 
 def _flat_in_place(op: str, targets: Sequence[Array], value: Array) -> bool:
@@ -312,25 +313,30 @@ def sgd_update_all(
     their own, one by one."""
     rows: list[int] = []
     for param, grad, velocity in zip(params, grads, momentum_buffers, strict=True):
-        arrays = param, grad, velocity
-        places = [address(a) for a in arrays]
-        plain = (
-            all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays)
-            and param.shape == grad.shape == velocity.shape
-            # nobody else's memory, and so no other parameter's
-            and param.base is velocity.base is None
-            and not places[0] - grad.nbytes < places[1] < places[0] + grad.nbytes
-            and not places[2] - grad.nbytes < places[1] < places[2] + grad.nbytes
-            and param.flags.writeable
-            and velocity.flags.writeable
-        )
-        if plain:
-            rows += (*places, param.size)
+        if _plain(param, grad, velocity):
+            rows += (address(param), address(grad), address(velocity), param.size)
         else:
-            sgd_update(*arrays, lr, momentum, dampening, weight_decay, nesterov)
+            sgd_update(param, grad, velocity, lr, momentum, dampening, weight_decay, nesterov)
     if rows:
         fresh = 1 - float(dampening)
         _launch_sgd(rows, float(lr), float(momentum), fresh, float(weight_decay), nesterov)
+
+
+def _plain(param: Array, grad: Array, velocity: Array) -> bool:
+    """Whether these are float32 of one shape without gaps, and param and velocity memory of their
+    own, which may be written and is nobody else's: no other parameter's, and not grad's."""
+    return (
+        param.dtype == grad.dtype == velocity.dtype == FLOAT32
+        and param.shape == grad.shape == velocity.shape
+        and param.base is velocity.base is None
+        and param.flags.carray
+        and velocity.flags.carray
+        and grad.flags.c_contiguous
+        and (grad.base is None or not np.may_share_memory(grad, param))
+        and (grad.base is None or not np.may_share_memory(grad, velocity))
+        and grad is not param
+        and grad is not velocity
+    )
 
 
 def _launch_sgd(

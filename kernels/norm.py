@@ -60,6 +60,7 @@ from kernels.parallel import HERE, LaunchPlan, get_num_threads, launch
 from kernels.workers import catch_up
 
 Array = NDArray[Any]
+FLOAT32 = np.dtype(np.float32)
 
 WIDTH = 256
 """Least number of positions in a row: an inner loop of 16 to 64 vectors."""
@@ -144,7 +145,7 @@ def _check(op: str, x: Array, **vectors: Array) -> None:
 
 
 def _is_float32(*arrays: Array) -> bool:
-    return all(array.dtype == np.float32 for array in arrays)
+    return all(array.dtype == FLOAT32 for array in arrays)
 
 
 # ---------------------------------------------------------------------------------------- functions
@@ -242,7 +243,8 @@ def batch_norm_apply(
     _check_residual("batch_norm_apply", x, residual)
     if x.size == 0 or not _is_float32(x, weight, bias, mean, var):
         catch_up()
-        scale = weight / np.sqrt(var + var.dtype.type(eps))
+        with np.errstate(all="ignore"):
+            scale = weight / np.sqrt(var + var.dtype.type(eps))
         vectors = [mean, scale, np.asarray(bias, scale.dtype)]
         return _normalized(x, vectors, residual, relu, keep_mask)
     threads = get_num_threads()

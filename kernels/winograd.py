@@ -61,8 +61,9 @@ from kernels.winograd_weight_loops import (
 Array = NDArray[Any]
 PANEL = 16
 
-UNIT_BYTES = 960 * 1024
-"""V and M of a fused unit are about this large; 200 to 960 KiB give the same times on Zen 3."""
+UNIT_BYTES = 1152 * 1024
+"""V and M of a fused unit are at most about this large; 200 to 960 KiB give the same times on Zen 3,
+and smaller ones take up to a fifth longer on Zen 5."""
 BY_STEP_FROM = 320
 """From this many channels on (geometric mean of inputs and outputs) the steps run one after the
 other."""
@@ -118,9 +119,9 @@ def _pays(weight_shape: tuple[int, ...], result_shape: tuple[int, ...]) -> bool:
 
 
 def wanted_tiles(inputs: int, outputs: int) -> int:
-    """Tiles of a fused unit: as many as fit, in multiples of 8, from 16 to 96."""
+    """Tiles of a fused unit: as many as fit, in multiples of 8, from 16 to 64."""
     fit = UNIT_BYTES // (36 * 64 * (panels(inputs) + panels(outputs)))
-    return max(16, min(96, fit // 8 * 8))
+    return max(16, min(64, fit // 8 * 8))
 
 
 def _rounds(images: int, size: tuple[int, int], inputs: int, outputs: int) -> list[slice]:

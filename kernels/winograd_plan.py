@@ -81,6 +81,9 @@ def tile_plan(
         )
     else:
         together = max(1, min(wanted // in_image, images // tasks))
+        # as many units for each task
+        units = -(-images // (together * tasks)) * tasks
+        together = -(-images // units)
     band_rows = -(-rows // bands)
     bands = -(-rows // band_rows)
     stage_pixel, patch_pixel = _padded(channels) * 4, _padded(gradient_channels) * 4

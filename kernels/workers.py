@@ -348,6 +348,8 @@ class allowing:
 
     def __enter__(self) -> None:
         self.before: bool | None = None
+        if ahead.owner is None:
+            return
         if ahead.owner != get_ident():
             catch_up()
             return

@@ -97,8 +97,9 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     with run_ahead():
         leaves = _walk(roots, None, create_graph, retain)
-    for leaf, gradient in leaves.values():
-        _accumulate(leaf, gradient, create_graph)
+        with allowing(not create_graph):
+            for leaf, gradient in leaves.values():
+                _accumulate(leaf, gradient, create_graph)
 
 
 def grad(
@@ -294,8 +295,8 @@ def _run(
 ) -> tuple[Tensor | None, ...]:
     """Call one backward and check what it gives."""
     filled = [
-        Tensor._wrap(np.zeros(shape, dtype)) if g is None else g
-        for g, (shape, dtype) in zip(grads, node.output_specs, strict=True)
+        Tensor._wrap(np.zeros(*spec)) if g is None else g
+        for g, spec in zip(grads, node.output_specs, strict=True)
     ][: node.differentiable_outputs]
     asked = node.needs_input_grad
     if wanted is not None:
@@ -348,8 +349,10 @@ def _accumulate(leaf: Tensor, gradient: _Gradient, create_graph: bool) -> None:
     if create_graph:
         leaf.grad = value.clone() if leaf.grad is None else leaf.grad + value
     elif leaf.grad is None:
-        array = value._data
-        leaf.grad = Tensor._wrap(array if gradient.owned else array.copy(order="K"))
+        if gradient.owned:
+            leaf.grad = Tensor._wrap(value._array)
+        else:
+            leaf.grad = Tensor._wrap(value._data.copy(order="K"))
     else:
         with no_grad():
             leaf.grad.add_(value)

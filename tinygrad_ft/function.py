@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from kernels.workers import ahead, allowing
+from kernels.workers import allowing
 from tinygrad_ft import anomaly, observe
 from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.tensor import Tensor
@@ -137,28 +137,30 @@ class Function:
             data = [None if t is None else t._array for t in inputs]
         except AttributeError:
             raise node._input_error(inputs) from None
-        node.needs_input_grad = needs if is_grad_enabled() else (False,) * len(inputs)
-        node._recorded = True in node.needs_input_grad
+        recorded = True in needs and is_grad_enabled()
+        node.needs_input_grad = needs if recorded else (False,) * len(inputs)
+        node._recorded = recorded
         node._inputs = inputs
         node._saved = {}
-        # infinities and NaN are results, not warnings
-        with np.errstate(all="ignore"):
-            if ahead.owner is None:
+        if node.runs_ahead:
+            # its kernels see to warnings where they leave the work to NumPy
+            with allowing(True):
                 result = node.forward(*data, **params)
-            else:
-                with allowing(node.runs_ahead):
-                    result = node.forward(*data, **params)
+        else:
+            # infinities and NaN are results, not warnings
+            with allowing(False), np.errstate(all="ignore"):
+                result = node.forward(*data, **params)
         node._inputs = ()
-        arrays = result if isinstance(result, tuple) else (result,)
-        outputs = tuple([Tensor._wrap(a) for a in arrays])
+        several = isinstance(result, tuple)
+        outputs = tuple([Tensor._wrap(a) for a in result]) if several else (Tensor._wrap(result),)
         if node.view and inputs[0] is not None:
             for out in outputs:
                 out._version = inputs[0]._version
-        if node._recorded:
+        if recorded:
             node._record(inputs, outputs)
         if observe.current is not None:
             observe.current.ran(node, inputs, params, outputs)
-        return outputs if isinstance(result, tuple) else outputs[0]
+        return outputs if several else outputs[0]
 
     def _input_error(self, inputs: tuple[Any, ...]) -> TypeError:
         """For a call with something that is no tensor."""

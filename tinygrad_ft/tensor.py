@@ -41,20 +41,22 @@ class VersionCounter:
 
     def __init__(self) -> None:
         self.count = 0
-        self._readers: list[ref[Deferred]] = []
+        self._readers: tuple[ref[Deferred], ...] = ()
 
     def before_change(self, reader: ref[Deferred]) -> None:
         """Have a tensor computed that still has to read the memory, before the next change."""
-        self._readers = [r for r in self._readers if r() is not None]
-        self._readers.append(reader)
+        if self._readers:
+            self._readers = tuple([r for r in self._readers if r() is not None])
+        self._readers += (reader,)
 
     def change(self) -> None:
         """To be called before each in-place change."""
-        for reference in self._readers:
-            reader = reference()
-            if reader is not None:
-                reader.settle()
-        self._readers = []
+        if self._readers:
+            for reference in self._readers:
+                reader = reference()
+                if reader is not None:
+                    reader.settle()
+            self._readers = ()
         self.count += 1
 
 

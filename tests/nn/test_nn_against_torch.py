@@ -138,6 +138,8 @@ def test_same_repr(name, arguments, shape):
 @pytest.mark.parametrize("name", ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"])
 def test_same_initialisation(name):
     """The bounds of the uniform distribution are PyTorch's, and so is its spread."""
+    tg.manual_seed(0)
+    torch.manual_seed(0)
     ours, theirs = getattr(nn, name)(40, 60, 3), getattr(torch.nn, name)(40, 60, 3)
     for key in ("weight", "bias"):
         a, b = getattr(ours, key).numpy(), getattr(theirs, key).detach().numpy()

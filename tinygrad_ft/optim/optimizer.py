@@ -130,13 +130,13 @@ class Optimizer:
                 for param in group["params"]:
                     if param.grad is None:
                         continue
-                    if param.grad.shape != param.shape:
+                    values, grad = param.write(where), param.grad.data
+                    if grad.shape != values.shape:
                         raise ValueError(
-                            f"{where}: the gradient of a parameter of shape {param.shape} has "
-                            f"shape {param.grad.shape}"
+                            f"{where}: the gradient of a parameter of shape {values.shape} has "
+                            f"shape {grad.shape}"
                         )
-                    state = self.state.setdefault(param, {})
-                    items.append((param.write(where), param.grad.data, state))
+                    items.append((values, grad, self.state.setdefault(param, {})))
                 self.update_all(items, group)
         return loss
 
