@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinygrad_ft.function import Function
+from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.ops._loss_reduction import Reduction, check_reduction, reduce
 from tinygrad_ft.ops._operands import as_tensor, float_operand
 from tinygrad_ft.ops.activation import mask
 from tinygrad_ft.ops.reduce import sum
 from tinygrad_ft.ops.shape import permute, reshape
-from tinygrad_ft.ops.softmax import log_softmax
+from tinygrad_ft.ops.softmax import log_softmax, softmax
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 Grads = tuple[Tensor | None, ...]
 Shape = tuple[int, ...]
+
+
+class CrossEntropy(Function):
+    """out = sum_n (ln sum_c e^x[n, c] - x[n, labels[n]]) / divisor
+    grad_x[n, c] = grad_out * (softmax(x[n])[c] - (1 where c = labels[n], else 0)) / divisor
+
+    n runs over the items that are used.
+    """
+
+    fresh_gradients = True
+
+    def forward(
+        self, x: np.ndarray, *, labels: np.ndarray, used: np.ndarray, divisor: float
+    ) -> np.ndarray:
+        self.save_input(0)
+        self.save_constant("labels", labels)
+        self.save_constant("used", used)
+        self.divisor = divisor
+        shifted = x - x.max(axis=1, keepdims=True) if x.size else x
+        exps = np.exp(shifted)
+        sums = exps.sum(axis=1)
+        self.save_statistics("softmax", exps / sums[:, None])
+        losses = np.log(sums) - shifted[np.arange(len(x)), labels]
+        # not times 0: the scores of an item that is not used may be infinite
+        return np.asarray(losses.sum(where=used) / x.dtype.type(divisor))
+
+    def backward(self, grad_out: Tensor) -> Grads:
+        labels, used = self.constant("labels"), self.constant("used")
+        items = np.arange(len(labels))
+        if is_grad_enabled():
+            x = self.input(0)
+            target = np.zeros(x.shape, x.dtype)
+            target[items, labels] = 1
+            grad_x = (softmax(x, 1) - Tensor._wrap(target)) * (grad_out / self.divisor)
+            return (mask(grad_x, np.broadcast_to(used[:, None], x.shape)),)
+        grad = self.statistics("softmax").copy()
+        grad[items, labels] -= 1
+        grad *= grad_out._data / grad.dtype.type(self.divisor)
+        if not used.all():
+            grad[~used] = 0
+        return (Tensor._wrap(grad),)
 
 
 class PickClass(Function):
@@ -76,6 +120,11 @@ def cross_entropy(
     if goal.dtype.kind == "f":
         return _with_probabilities(scores, goal, class_weight, reduction, label_smoothing)
     labels, used = _labels("cross_entropy", scores, goal, ignore_index)
+    if class_weight is None and label_smoothing == 0 and reduction != "none":
+        divisor = float(used.sum()) if reduction == "mean" else 1.0
+        arguments: dict[str, Any] = {"labels": labels, "used": used, "divisor": divisor}
+        total: Tensor = CrossEntropy.apply(_rows(scores), **arguments)
+        return total
     log_p = log_softmax(_rows(scores), 1)
     losses, item_weight = _chosen(log_p, labels, used, class_weight)
     if label_smoothing:
