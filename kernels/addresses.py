@@ -8,7 +8,7 @@ that keeps its objects elsewhere gets NumPy's own way.
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,30 @@ def _behind_the_head(array: Any) -> int:
     return _read(id(array) + _HEAD).value
 
 
+def _all_behind_the_head(values: Sequence[Any]) -> list[int]:
+    return [v if type(v) is int else _read(id(v) + _HEAD).value for v in values]
+
+
 def _by_numpy(array: Any) -> int:
     return int(array.ctypes.data)
 
 
-def _choose() -> Callable[[Any], int]:
+def _all_by_numpy(values: Sequence[Any]) -> list[int]:
+    return [v if type(v) is int else _by_numpy(v) for v in values]
+
+
+def _head_can_be_read() -> bool:
     if sys.implementation.name != "cpython" or np.ndarray.__basicsize__ < _HEAD + 8:
-        return _by_numpy
+        return False
     probes = (np.empty(3), np.empty((2, 5), np.float32)[1:, ::2], np.empty(0, np.int8))
-    right = all(_behind_the_head(p) == _by_numpy(p) for p in probes)
-    return _behind_the_head if right else _by_numpy
+    return all(_behind_the_head(p) == _by_numpy(p) for p in probes)
 
 
-address = _choose()
+_quick = _head_can_be_read()
+
+address: Callable[[Any], int] = _behind_the_head if _quick else _by_numpy
 """The address of an array's first element, as an integer. The array must be a NumPy array: it is
 not checked."""
+
+addresses: Callable[[Sequence[Any]], list[int]] = _all_behind_the_head if _quick else _all_by_numpy
+"""The same for each array among some values; the others are integers, which stay as they are."""

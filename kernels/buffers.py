@@ -11,7 +11,8 @@ view keeps the owner alive through `.base`), and not earlier. So a result in the
 never overwritten by a later one. The memory is 64-byte aligned and holds whatever was there before.
 
 The pool keeps at most `set_pool_limit` bytes of unused memory (default a quarter of the machine's
-memory, at most 4 GiB), dropping the blocks that were unused for longest; `trim()` drops them all.
+memory, at most 4 GiB) and a few blocks that came back last, dropping the blocks that were unused
+for longest; `trim()` drops them all.
 
 A kernel that was put off (parallel.py) may still read or write memory that has returned. Another
 kernel may have it at once, for it will run later; who says `later=True` promises to touch it by
@@ -37,6 +38,8 @@ from kernels.workers import ahead, catch_up
 SMALLEST = 256 * 1024
 """Arrays of fewer bytes are plain NumPy arrays."""
 _ALIGNMENT = 64
+RETURNED, RETURNED_BYTES = 8, 16 * 2**20
+"""Less than so many blocks of less than so many bytes wait until somebody wants a block."""
 
 
 def _default_limit() -> int:
@@ -76,7 +79,9 @@ class _Pool:
 
     def put(self, block: NDArray[np.uint8]) -> None:
         self.returned.append(block)
-        if self.lock.acquire(blocking=False):
+        # `take` sorts the next few blocks, unless they are large
+        few = len(self.returned) < RETURNED and block.size < RETURNED_BYTES
+        if not few and self.lock.acquire(blocking=False):
             try:
                 self._collect()
             finally:
@@ -89,7 +94,8 @@ class _Pool:
             self.blocks.setdefault(block.size, []).append(block)
             self.blocks.move_to_end(block.size)
             self.unused += block.size
-        self._drop(self.limit)
+        if self.unused > self.limit:
+            self._drop(self.limit)
 
     def _drop(self, limit: int) -> None:
         while self.unused > limit and not ahead.pending:
@@ -224,7 +230,9 @@ def is_reused(array: Any) -> bool:
     base = getattr(array, "base", None)
     if base is None:
         return False
-    return hasattr(base.base if isinstance(base, np.ndarray) else base, "is_reused")
+    if isinstance(base, np.ndarray):
+        base = base.base
+    return hasattr(base, "is_reused")
 
 
 def set_pool_limit(nbytes: int) -> None:
@@ -245,4 +253,5 @@ def trim() -> None:
 
 def pool_info() -> dict[str, int]:
     """Bytes of unused memory in the pool, and its limit."""
+    _pool.drop(_pool.limit)
     return {"unused_bytes": _pool.unused, "limit_bytes": _pool.limit}

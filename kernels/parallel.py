@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.addresses import address
+from kernels.addresses import address, addresses
 from kernels.buffers import is_reused
 from kernels.cache import Kernel
 from kernels.language import njit
@@ -166,15 +166,10 @@ class LaunchPlan:
         begin = integers.buffer_info()[0]
         for place, offset in self._tables:
             integers[place] = begin + offset
-        hold = [*keep]
-        for place, value in zip(self._given, values, strict=True):
-            if isinstance(value, int):
-                integers[place] = value
-            else:
-                integers[place] = address(value)
-                if value.base is None or not is_reused(value):
-                    hold.append(value)
-        _run(self.body, integers, self._floats, self.tasks, True, hold)
+        for place, number in zip(self._given, addresses(values), strict=True):
+            integers[place] = number
+        hold = [v for v in values if type(v) is not int and not is_reused(v)]
+        _run(self.body, integers, self._floats, self.tasks, True, (hold, keep))
 
 
 def _run(
@@ -183,7 +178,7 @@ def _run(
     numbers: "array[float]",
     tasks: int,
     later: bool,
-    hold: Sequence[Any],
+    hold: Any,
 ) -> None:
     """Run a body now, or put it off; `hold` has what must live until it is done."""
     ints_at, floats_at = integers.buffer_info()[0], numbers.buffer_info()[0]

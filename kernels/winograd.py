@@ -62,8 +62,8 @@ Array = NDArray[Any]
 PANEL = 16
 
 UNIT_BYTES = 1152 * 1024
-"""V and M of a fused unit are at most about this large; 200 to 960 KiB give the same times on Zen 3,
-and smaller ones take up to a fifth longer on Zen 5."""
+"""V and M of a fused unit are at most about this large; 200 to 960 KiB give the same times on Zen
+3, and smaller ones take up to a fifth longer on Zen 5."""
 BY_STEP_FROM = 320
 """From this many channels on (geometric mean of inputs and outputs) the steps run one after the
 other."""
