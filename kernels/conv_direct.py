@@ -87,12 +87,12 @@ def run_gather(
     finish      what follows a forward convolution; the result must be dense then
     prepared    keeps the packed weights
     accumulate  add to the result instead of overwriting it"""
-    weight = one_step_positions(weight)
+    spaced = one_step_positions(weight)
     way = _way_to_gather(
         source.shape,
         source.strides,
         weight.shape,
-        weight.strides,
+        spaced.strides,
         result.shape,
         result.strides,
         geometry,
@@ -105,7 +105,7 @@ def run_gather(
     packed = None if prepared is None else prepared.get(way.key)
     if packed is None:
         packed = buffers.aligned(way.weight_bytes, later=True)
-        way.pack.launch(weight, packed, buffers.scratch(way.pack_bytes))
+        way.pack.launch(spaced, packed, buffers.scratch(way.pack_bytes))
         if prepared is not None:
             prepared.keep(way.key, packed)
     work = buffers.scratch(way.work_bytes)

@@ -333,8 +333,8 @@ def _fitting(node: Function, result: Any) -> tuple[Tensor | None, ...]:
             raise TypeError(
                 f"{node.name}: the gradient of input {i} must be a Tensor, not {type(g).__name__}"
             )
-        shape, dtype = edge.spec
-        if g.shape != shape or g.dtype != dtype:
+        if (g.shape, g.dtype) != edge.spec:
+            shape, dtype = edge.spec
             raise RuntimeError(
                 f"{node.name}: the gradient of input {i} has shape {g.shape} and dtype {g.dtype}, "
                 f"the input {shape} and {dtype}"

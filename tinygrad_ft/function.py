@@ -53,21 +53,15 @@ _ARRAYS = (np.ndarray, Tensor)
 
 
 class Edge(NamedTuple):
-    """Where the gradient of one input goes: to an output of a node, to a leaf, or nowhere."""
+    """Where the gradient of one input goes: to an output of a node, to a leaf, or nowhere; and its
+    shape and dtype."""
 
     target: Function | Tensor | None
     output: int
-
-    @property
-    def spec(self) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and dtype of the gradient."""
-        if isinstance(self.target, Function):
-            return self.target.output_specs[self.output]
-        assert self.target is not None
-        return self.target.shape, self.target.dtype
+    spec: tuple[tuple[int, ...], np.dtype]
 
 
-_NOWHERE = Edge(None, 0)
+_NOWHERE = Edge(None, 0, ((), np.dtype(np.float32)))
 
 
 class Function:
@@ -182,7 +176,9 @@ class Function:
         self.made_at = anomaly.user_line()
         self.edges = tuple(
             [
-                Edge(t._node or t, t._index) if t is not None and t._requires_grad else _NOWHERE
+                Edge(t._node or t, t._index, (t.shape, t.dtype))
+                if t is not None and t._requires_grad
+                else _NOWHERE
                 for t in inputs
             ]
         )

@@ -113,9 +113,10 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
         """The array, to be read or written. `_array` is the same while kernels may still write it:
         for ops that hand it to kernels and look at nothing but its shape (`Function.runs_ahead`).
         """
+        array = self._array  # a deferred tensor is computed now, by kernels that may be put off
         if ahead.pending:
             catch_up()
-        return self._array
+        return array
 
     @_data.setter
     def _data(self, array: np.ndarray) -> None:

@@ -5,9 +5,11 @@ import threading
 import numpy as np
 import pytest
 
+import kernels
 import tinygrad_ft as tg
 from kernels import get_num_threads, set_num_threads, workers
 from tinygrad_ft import nn
+from tinygrad_ft.deferred import Deferred
 from tinygrad_ft.models import resnet20
 
 
@@ -50,6 +52,28 @@ def test_the_bits_of_a_training_are_the_same(monkeypatch):
     assert len(put_off) > 300
     monkeypatch.setattr("kernels.parallel.put_off", lambda *given: False)
     assert ahead == train()
+
+
+class Added(Deferred):
+    """x + 1, computed by a kernel that may be put off, when somebody asks."""
+
+    def __init__(self, x):
+        super().__init__(x.shape, x.dtype, (tg.Tensor(x),))
+        self.x = x
+
+    __slots__ = ("x",)
+
+    def compute(self):
+        kernels.accumulate(self.x, np.ones_like(self.x))
+        return tg.Tensor._wrap(self.x)
+
+
+def test_values_that_are_computed_on_demand_are_there_when_they_are_read():
+    later = Added(np.zeros(1 << 16, np.float32))
+    with workers.run_ahead(), workers.allowing(True):
+        values = later._data
+        assert not workers.ahead.pending
+        assert (values == 1).all()
 
 
 class Looking(nn.Module):

@@ -77,7 +77,7 @@ def test_modules_are_groups_and_give_the_names() -> None:
     e = explained(compute, {"model": model})
     assert op(e, "Conv2d").group == ("model", "conv")
     assert op(e, "ReLU").group == ("model",)
-    assert op(e, "LogSoftmax").group == ()
+    assert op(e, "CrossEntropy").group == ()
     assert e.graph.groups[("model", "bn")] == "BatchNorm2d"
     assert value(e, "head.weight").kind == "parameter"
 

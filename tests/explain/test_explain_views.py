@@ -72,11 +72,14 @@ def test_matrix_product(inner: int) -> None:
         assert ("whole" in product) == (product["inner"] <= 16)
 
 
-def test_softmax_with_cross_entropy_is_p_minus_y() -> None:
+@pytest.mark.parametrize(
+    ("op_name", "target"), [("CrossEntropy", [1, 0]), ("LogSoftmax", [[0.0, 1, 0], [1, 0, 0]])]
+)
+def test_softmax_with_cross_entropy_is_p_minus_y(op_name: str, target: list) -> None:
+    """Of classes, which are one op, and of probabilities."""
     scores = tg.tensor([[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]], requires_grad=True)
-    labels = tg.tensor([1, 0])
-    e = explained(lambda: tg.nn.functional.cross_entropy(scores, labels))
-    rows = backward_of(e, "LogSoftmax")["rows"]
+    e = explained(lambda: tg.nn.functional.cross_entropy(scores, tg.tensor(target)))
+    rows = backward_of(e, op_name)["rows"]
     assert np.allclose([r["y"] for r in rows], np.eye(3)[[1, 0]])
     for row in rows:
         assert row["weight"] == 0.5 and sum(row["p"]) == pytest.approx(1)

@@ -12,9 +12,8 @@ def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
     elif layout == "channels_last":
         result = np.moveaxis(np.moveaxis(array, 1, -1).copy(order="C"), -1, 1)
     elif layout == "gaps":
-        room = np.empty((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
-        room[...] = 1
-        result = room[..., ::2]
+        room = np.ones([2 * n for n in array.shape], array.dtype)
+        result = room[(slice(None, None, 2),) * array.ndim]
         result[...] = array
     elif layout == "reversed":
         everything = (slice(None, None, -1),) * array.ndim

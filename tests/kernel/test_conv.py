@@ -137,8 +137,9 @@ def test_shapes_of_real_networks(case, layout):
     check_float32(case, (layout, "rows", layout))
 
 
-def test_result_bits_do_not_depend_on_memory_layout():
-    case = Case((3, 20, 11, 11), (24, 20, 3, 3), (2, 2), (1, 1))
+@pytest.mark.parametrize("kernel", [(3, 3), (3, 1), (1, 3)])
+def test_result_bits_do_not_depend_on_memory_layout(kernel):
+    case = Case((3, 20, 11, 11), (24, 20, *kernel), (2, 2), (1, 1))
     results = []
     for layout in LAYOUTS:
         x, weight, grad = arrays(case, (layout,) * 3)

@@ -204,21 +204,37 @@ def _log_softmax_back(step: BackwardStep) -> View | None:
     dim = step.op.node.dim  # type: ignore[attr-defined]
     if g is None or grad_x is None or log_p.ndim != 2 or dim != 1:
         return None
-    rows = []
-    for row in range(min(ROWS, len(log_p))):
-        weight = -float(g[row].sum())
-        if weight <= 0:
-            continue
-        p, y = np.exp(log_p[row]), -g[row] / weight
-        rows.append(
-            {
-                "p": numbers(p),
-                "y": numbers(y.astype(p.dtype)),
-                "weight": number(np.float32(weight)),
-                "gradient": numbers(grad_x[row]),
-            }
-        )
-    return {"kind": "softmax", "rows": rows, "all": len(log_p)} if rows else None
+    weights = -g[:ROWS].sum(1)
+    targets = -g[:ROWS] / np.where(weights > 0, weights, 1)[:, None]
+    return _p_minus_y(np.exp(log_p), targets, weights, grad_x)
+
+
+def _cross_entropy_back(step: BackwardStep) -> View | None:
+    """The same where the target is a class: y is 1 there, and s the weight of each item."""
+    node, g, grad_x = step.op.node, step.incoming[0], step.outgoing[0]
+    x = step.op.inputs[0].array if step.op.inputs[0] is not None else None
+    if x is None or g is None or grad_x is None:
+        return None
+    exps = np.exp(x - x.max(axis=1, keepdims=True))
+    targets = np.eye(x.shape[1], dtype=x.dtype)[node.constant("labels")]
+    weights = node.constant("used") * (g / node.divisor)  # type: ignore[attr-defined]
+    return _p_minus_y(exps / exps.sum(axis=1, keepdims=True), targets, weights, grad_x)
+
+
+def _p_minus_y(
+    p: np.ndarray, targets: np.ndarray, weights: np.ndarray, grad_x: np.ndarray
+) -> View | None:
+    rows = [
+        {
+            "p": numbers(p[row]),
+            "y": numbers(targets[row].astype(p.dtype)),
+            "weight": number(np.float32(weights[row])),
+            "gradient": numbers(grad_x[row]),
+        }
+        for row in range(min(ROWS, len(p)))
+        if weights[row] > 0
+    ]
+    return {"kind": "softmax", "rows": rows, "all": len(p)} if rows else None
 
 
 FORWARD: dict[str, Callable[[Op], View | None]] = {
@@ -231,4 +247,5 @@ BACKWARD: dict[str, Callable[[BackwardStep], View | None]] = {
     "MatMul": _matmul_back,
     "ReLU": _relu_back,
     "LogSoftmax": _log_softmax_back,
+    "CrossEntropy": _cross_entropy_back,
 }

@@ -133,8 +133,14 @@ def batch_norm(
     if input.ndim < 2:
         raise ValueError(f"batch_norm: needs (N, C, ...), got shape {input.shape}")
     channels = input.shape[1]
-    vectors = {"running_mean": running_mean, "running_var": running_var}
-    check_vectors("batch_norm", input, **vectors, weight=weight, bias=bias)
+    check_vectors(
+        "batch_norm",
+        input,
+        running_mean=running_mean,
+        running_var=running_var,
+        weight=weight,
+        bias=bias,
+    )
     scale = Tensor._wrap(np.ones(channels, input.dtype)) if weight is None else weight
     shift = Tensor._wrap(np.zeros(channels, input.dtype)) if bias is None else bias
     if training:
@@ -150,15 +156,16 @@ def batch_norm(
 
 def check_vectors(op: str, x: Tensor, **vectors: Tensor | None) -> None:
     """One number per channel (dimension 1) of x, and the dtype of x."""
-    if x.dtype.kind != "f":
-        raise TypeError(f"{op}: needs a floating dtype, not {x.dtype}; convert with .float()")
+    dtype, shape = x.dtype, x.shape[1:2]
+    if dtype.kind != "f":
+        raise TypeError(f"{op}: needs a floating dtype, not {dtype}; convert with .float()")
     for name, vector in vectors.items():
-        if vector is not None and vector.shape != x.shape[1:2]:
+        if vector is not None and vector.shape != shape:
             raise ValueError(
-                f"{op}: {name} has shape {vector.shape}, input {x.shape} needs {x.shape[1:2]}"
+                f"{op}: {name} has shape {vector.shape}, input {x.shape} needs {shape}"
             )
-        if vector is not None and vector.dtype != x.dtype:
-            raise TypeError(f"{op}: {name} is {vector.dtype}, input is {x.dtype}")
+        if vector is not None and vector.dtype != dtype:
+            raise TypeError(f"{op}: {name} is {vector.dtype}, input is {dtype}")
 
 
 def _train(
