@@ -30,7 +30,11 @@ from numpy.typing import NDArray
 
 STAGE_BYTES = 192 * 1024
 """A unit's stage is about this large: it should stay in the second-level cache with what surrounds
-it."""
+it. But all weights are read for each unit, and where they come from memory a larger stage pays:"""
+STAGE_SHARE = 1 / 4
+"""of the weights, up to"""
+MOST_STAGE_BYTES = 1536 * 1024
+"""(ResNet-50's 3x3 512 and 1x1 1024 to 2048, both of stride 2 at 14x14, take 0.85 of the time)."""
 UNIT_PIXELS = 128
 """Small images are taken together until a unit has so many pixels."""
 
@@ -166,11 +170,13 @@ def cut(
     columns: Axis,
     source: Layout,
     channelwise: bool,
+    weight_bytes: int,
     tasks: int,
 ) -> Units:
     """Choose the units for `images` images of `size` (height, width) pixels.
 
-    channelwise   whole panels of channels will be read, so they must exist"""
+    channelwise    whole panels of channels will be read, so they must exist
+    weight_bytes   what is read, besides the source, for each unit"""
     fits = (
         rows.first >= 0
         and columns.first >= 0
@@ -182,8 +188,9 @@ def cut(
         channels = -(-channels // 16) * 16
     width = columns.window(columns.count)
     row_bytes = width * channels * 4
+    most = max(STAGE_BYTES, min(MOST_STAGE_BYTES, int(weight_bytes * STAGE_SHARE)))
     # Rows of results whose source fits the stage.
-    room = STAGE_BYTES // row_bytes - (rows.last - rows.first + 1)
+    room = most // row_bytes - (rows.last - rows.first + 1)
     band_rows = max(1, room // rows.source_step + 1)
     if images % tasks and images < 4 * tasks:
         band_rows = min(band_rows, -(-rows.count // tasks))
@@ -194,7 +201,7 @@ def cut(
         image_bytes = rows.window(rows.count) * row_bytes
         together = min(
             -(-UNIT_PIXELS // max(1, rows.count * columns.count)),
-            max(1, STAGE_BYTES // image_bytes),
+            max(1, most // image_bytes),
             -(-images // tasks),
         )
     height = rows.window(band_rows)
@@ -242,10 +249,20 @@ def gather_plan(
     """Plan a forward convolution or an input gradient (which of them, the axes say).
 
     channelwise   each channel is convolved with its own kernel (groups counts as 1, inputs as 1)"""
-    units = cut(images, source_channels, source_size, rows, columns, source, channelwise, tasks)
-    stage = units.stage
     inner = 1 if channelwise else source_channels // groups
     panels = groups * -(-(result_channels // groups) // 16)
+    units = cut(
+        images,
+        source_channels,
+        source_size,
+        rows,
+        columns,
+        source,
+        channelwise,
+        panels * kernel[0] * kernel[1] * inner * 64,
+        tasks,
+    )
+    stage = units.stage
     positions = np.zeros((kernel[0] * kernel[1], 3), np.int64)
     phases = []
     tables: list[Table] = []
@@ -349,7 +366,7 @@ def weight_plan(
     tasks: int,
 ) -> WeightPlan:
     """Plan a weight gradient; the axes are the forward ones, `channelwise` as in `gather_plan`."""
-    units = cut(images, channels, size, rows, columns, source, channelwise, tasks)
+    units = cut(images, channels, size, rows, columns, source, channelwise, 0, tasks)
     stage = units.stage
     inner = 1 if channelwise else channels // groups
     (y,), (x,) = rows.phases, columns.phases
