@@ -136,11 +136,8 @@ def _known_shape(*arguments: Any) -> _Shape:
 
 def _shape(op: str, x: Sequence[int], weight: Sequence[int], *geometry: Any) -> _Shape:
     """The geometry, checked once for all calls with the same arguments."""
-    try:
-        return _known_shape(op, tuple(x), tuple(weight), *geometry)
-    except TypeError:  # a list has no hash
-        hashable = [tuple(g) if isinstance(g, list) else g for g in geometry]
-        return _known_shape(op, tuple(x), tuple(weight), *hashable)
+    hashable = [tuple(g) if isinstance(g, list) else g for g in geometry]
+    return _known_shape(op, tuple(x), tuple(weight), *hashable)
 
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
