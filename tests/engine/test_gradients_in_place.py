@@ -82,3 +82,22 @@ def test_the_gradient_that_a_user_passes_is_not_changed():
     weight = tg.Tensor(np.ones(out.shape))
     out.backward(weight)
     np.testing.assert_array_equal(weight.numpy(), 1)
+
+
+def test_a_strided_convolution_adds_to_what_a_padded_slice_has_sent(monkeypatch):
+    """The shortcut of ResNet-20's second and third stage."""
+    rng = np.random.default_rng(0)
+    x = tg.Tensor(rng.normal(size=(2, 3, 4, 4)), requires_grad=True)
+    w = tg.Tensor(rng.normal(size=(6, 3, 3, 3)))
+    weight = tg.Tensor(rng.normal(size=(2, 6, 2, 2)))
+
+    def parts():
+        y = x * 1
+        convolved = F.conv2d(y, w, stride=2, padding=1)
+        return convolved, F.pad(y[:, :, ::2, ::2], (0, 0, 0, 0, 1, 2))
+
+    alone = [tg.autograd.grad((parts()[i] * weight).sum(), x)[0].numpy() for i in (0, 1)]
+    seen = added(monkeypatch)
+    (gradient,) = tg.autograd.grad((sum(parts()) * weight).sum(), x)
+    assert seen == [True]
+    np.testing.assert_allclose(gradient.numpy(), alone[0] + alone[1], rtol=1e-12, atol=1e-12)

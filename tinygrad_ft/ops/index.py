@@ -33,6 +33,7 @@ class Slice(Function):
 
     view = True
     runs_ahead = True
+    fresh_gradients = True
 
     def forward(self, x: np.ndarray, *, index: Parts) -> np.ndarray:
         self.index, self.shape = index, x.shape

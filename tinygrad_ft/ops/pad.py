@@ -24,6 +24,7 @@ class Pad(Function):
     """
 
     runs_ahead = True
+    fresh_gradients = True
 
     def forward(
         self, x: np.ndarray, *, widths: tuple[tuple[int, int], ...], value: Scalar
