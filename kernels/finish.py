@@ -4,7 +4,8 @@
 
 scale and shift are one number a channel: a bias, or a batch norm in evaluation. The kernels that
 compute a convolution (a matrix product, for 1x1) call `finish_pixels` for each piece of the
-result they have completed. Results, and the residual, are dense and channels last.
+result they have completed; those that complete some channels of it at a time leave it to
+`finish_result`. Results, and the residual, are dense and channels last.
 """
 
 from typing import Any, NamedTuple
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 
 from kernels import buffers
 from kernels.addresses import address
+from kernels.cache import kernel
 from kernels.language import njit
+from kernels.parallel import launch, share
 from kernels.simd import (
     LANES,
     PANEL,
     add,
     fma,
+    int64_at,
     load,
     load_first,
     maximum,
@@ -69,6 +73,15 @@ def finish_pixels(pixels, at, channels, finish, offset):
             store_first(to + 4 * whole, value, rest)
 
 
+@kernel()
+def finish_all(ints, floats, task, tasks):
+    """A task's share of the pixels of a result: address, pixels, channels, finish."""
+    pixels, step = ints[1], 4 * ints[2]
+    begin, end = share(pixels, task, tasks), share(pixels, task + 1, tasks)
+    offset = begin * step
+    finish_pixels(end - begin, ints[0] + offset, ints[2], int64_at(ints[3]), offset)
+
+
 class Finish(NamedTuple):
     """scale, shift (C,), residual (shape of the result): arrays or None; relu."""
 
@@ -104,6 +117,8 @@ class Finish(NamedTuple):
             np.copyto(result, 0, where=result < 0)
 
 
+SMALL = 1 << 16
+"""Results of fewer numbers are finished by one thread."""
 NO_FINISH = [0, 0, 0, 0]
 """The table that changes nothing."""
 
@@ -126,6 +141,20 @@ class FinishTable:
             self.arrays.append(dense(finish.residual))
             self.numbers[2] = address(self.arrays[-1])
         self.numbers[3] = finish.relu
+
+
+def finish_result(result: Array, finish: Finish) -> None:
+    """Finish a whole result, float32 (N, C, H, W)."""
+    n, channels, height, width = result.shape
+    table = FinishTable(finish, channels)
+    pixels = n * height * width
+    launch(
+        finish_all,
+        (result, pixels, channels, table.numbers),
+        tasks=None if result.size >= SMALL else 1,
+        later=True,
+        keep=(table,),
+    )
 
 
 def dense(image: Array) -> Array:

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from kernels import buffers, winograd_few
 from kernels.conv_direct import one_step_positions
-from kernels.finish import NO_FINISH, Finish, FinishTable
+from kernels.finish import NO_FINISH, Finish, FinishTable, finish_result
 from kernels.parallel import HERE, LaunchPlan, get_num_threads, launch
 from kernels.prepared import Prepared
 from kernels.winograd_loops import (
@@ -171,16 +171,16 @@ def _convolve(
 ) -> None:
     inner, outer = source.shape[1], result.shape[1]
     size = (result.shape[2], result.shape[3])
-    few = finish is None and winograd_few.pays(source.shape[0], size, inner, outer)
-    if prepared is not None:
-        ready = prepared.get("winograd") or prepared.keep(
-            "winograd", transformed(weight, inner, outer, turned)
-        )
-    else:
-        ready = None if few else transformed(weight, inner, outer, turned)
-    if few or ready is None:
-        winograd_few.convolve(source, weight, result, padding, turned, accumulate, ready)
+    if winograd_few.pays(source.shape[0], size, inner, outer):
+        winograd_few.convolve(source, weight, result, padding, turned, accumulate)
+        if finish is not None:
+            finish_result(result, finish)
         return
+    ready = None if prepared is None else prepared.get("winograd")
+    if ready is None:
+        ready = transformed(weight, inner, outer, turned)
+        if prepared is not None:
+            prepared.keep("winograd", ready)
     u, u_step = ready
     if inner * outer < BY_STEP_FROM**2:
         plan, work_bytes = _fused_plan(

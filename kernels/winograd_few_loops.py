@@ -26,7 +26,7 @@ DU_STEP = PANEL * 64 + 64
 
 @kernel(needs=[multiply_rows, copy_block, transform_weight, transform_output])
 def few_forward(ints, floats, task, tasks):
-    """U -> M -> result, one panel of outputs after the other; V is there, U may be (`whole`).
+    """U -> M -> result, one panel of outputs after the other; V is there.
 
     tile table   per tile: offset in the result, height and width of what is written"""
     weight, lane_step, k_step, position_step = ints[0], ints[1], ints[2], ints[3]
@@ -35,31 +35,26 @@ def few_forward(ints, floats, task, tasks):
     tiles, zero, v_rows, m_rows = ints[10], ints[11], ints[12], ints[13]
     result, row_step, pixel_step, table = ints[14], ints[15], ints[16], int64_at(ints[17])
     accumulate, m_step = ints[18], ints[19]
-    made = ints[20] + task * ints[21]
-    whole, whole_step = ints[22], ints[23]
-    m = made + 36 * U_STEP
+    u = ints[20] + task * ints[21]
+    m = u + 36 * U_STEP
     scratch = m + 36 * m_step
     panels = (outer + PANEL - 1) // PANEL
     for p in range(share(panels, task, tasks), share(panels, task + 1, tasks)):
         lanes = min(PANEL, outer - p * PANEL)
         for k in range(0, inner, CHUNK):
             here = min(CHUNK, inner - k)
-            u, u_step = made, U_STEP
-            if whole != 0:
-                u, u_step = whole + (p * inner + k) * 64, whole_step
-            else:
-                transform_kernels(
-                    weight + p * PANEL * lane_step + k * k_step,
-                    lane_step,
-                    k_step,
-                    position_step,
-                    here,
-                    lanes,
-                    turned,
-                    u,
-                    u_step,
-                    scratch,
-                )
+            transform_kernels(
+                weight + p * PANEL * lane_step + k * k_step,
+                lane_step,
+                k_step,
+                position_step,
+                here,
+                lanes,
+                turned,
+                u,
+                U_STEP,
+                scratch,
+            )
             for xi in range(36):
                 _multiply_rows(
                     tiles,
@@ -68,7 +63,7 @@ def few_forward(ints, floats, task, tasks):
                     zero,
                     1,
                     here,
-                    u + xi * u_step,
+                    u + xi * U_STEP,
                     0,
                     m + xi * m_step,
                     m_rows,

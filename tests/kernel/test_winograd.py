@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from layouts import LAYOUTS, is_channels_last, laid_out
 
 from kernels import (
+    Finish,
     Prepared,
     conv2d_forward,
     conv2d_grad_input,
@@ -278,12 +279,19 @@ def test_adding_to_whole_and_cut_tiles(shape, outputs):
     assert (out == before + alone).all()
 
 
-def test_prepared_weights_of_few_tiles_give_the_same_bits():
+def test_few_tiles_keep_no_weights_and_are_finished_afterwards():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 150, 9, 7), dtype=np.float32)
     weight = rng.standard_normal((140, 150, 3, 3), dtype=np.float32)
+    plain = conv2d_forward(x, weight, 1, 1)
+    scale, shift = rng.standard_normal((2, 140), dtype=np.float32)
+    residual = laid_out(rng.standard_normal(plain.shape, dtype=np.float32), "channels_last")
+    finish = Finish(scale, shift, residual, relu=True)
+    expected = plain.copy()
+    finish.in_numpy(expected)
     prepared = Prepared()
     for _ in range(2):
-        found = conv2d_forward(x, weight, 1, 1, prepared=prepared)
-        assert (found == conv2d_forward(x, weight, 1, 1)).all()
-    assert prepared.nbytes > 36 * 4 * weight.size // 9
+        assert (conv2d_forward(x, weight, 1, 1, prepared=prepared) == plain).all()
+        found = conv2d_forward(x, weight, 1, 1, finish=finish, prepared=prepared)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+    assert prepared.nbytes == 0
