@@ -169,7 +169,7 @@ class LaunchPlan:
         for place, number in zip(self._given, addresses(values), strict=True):
             integers[place] = number
         hold = [v for v in values if type(v) is not int and not is_reused(v)]
-        _run(self.body, integers, self._floats, self.tasks, True, (hold, keep))
+        _run(self.body, integers, self._floats, self.tasks, True, (self, hold, keep))
 
 
 def _run(
