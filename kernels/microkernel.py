@@ -338,76 +338,26 @@ def multiply_columns(
 
 
 @kernel(words(12))
-def multiply_channels(
-    rows, a, a_offsets, offsets, n_offsets, k, a_step, b, c, c_offsets, lanes, accumulate
-):
+def multiply_channels(rows, a, a_at, at, n_at, k, a_step, b, c, c_at, lanes, accumulate):
     """C[i, 0:lanes] (+)= sum over r, k of A[i, r, k, 0:lanes] * B[r, k, 0:lanes], lane by lane.
 
-    a, a_offsets    row i of A starts at a + a_offsets[i] bytes (int64 table)
-    offsets         r-th part of a row starts offsets[r] bytes further (int64 table of n_offsets)
-    k, a_step       panels in each part, and the bytes from one to the next; whole panels are read
-    b               B[r, k, 0:16], contiguous
-    c, c_offsets, accumulate   as in `multiply_rows`
-    lanes           columns of C to write, 1 .. 16
+    a, a_at     row i of A starts at a + a_at[i] bytes (int64 table)
+    at          the r-th part of a row starts at[r] bytes further (int64 table of n_at)
+    k, a_step   panels in each part, and the bytes from one to the next; whole panels are read
+    b           B[r, k, 0:16], contiguous
+    lanes       columns of C to write, 1 .. 16
+    c, c_at, accumulate   as in `multiply_rows`
     """
     i = 0
     while i + _H0 <= rows:
-        _channels0(
-            a,
-            a_offsets + 8 * i,
-            offsets,
-            n_offsets,
-            k,
-            a_step,
-            b,
-            c,
-            c_offsets + 8 * i,
-            lanes,
-            accumulate,
-        )
-        i += _H0
+        _channels0(a, a_at, at, n_at, k, a_step, b, c, c_at, lanes, accumulate)
+        i, a_at, c_at = i + _H0, a_at + 8 * _H0, c_at + 8 * _H0
     if i + _H1 <= rows:
-        _channels1(
-            a,
-            a_offsets + 8 * i,
-            offsets,
-            n_offsets,
-            k,
-            a_step,
-            b,
-            c,
-            c_offsets + 8 * i,
-            lanes,
-            accumulate,
-        )
-        i += _H1
+        _channels1(a, a_at, at, n_at, k, a_step, b, c, c_at, lanes, accumulate)
+        i, a_at, c_at = i + _H1, a_at + 8 * _H1, c_at + 8 * _H1
     if i + _H2 <= rows:
-        _channels2(
-            a,
-            a_offsets + 8 * i,
-            offsets,
-            n_offsets,
-            k,
-            a_step,
-            b,
-            c,
-            c_offsets + 8 * i,
-            lanes,
-            accumulate,
-        )
-        i += _H2
+        _channels2(a, a_at, at, n_at, k, a_step, b, c, c_at, lanes, accumulate)
+        i, a_at, c_at = i + _H2, a_at + 8 * _H2, c_at + 8 * _H2
     while i < rows:
-        _channels3(
-            a,
-            a_offsets + 8 * i,
-            offsets,
-            n_offsets,
-            k,
-            a_step,
-            b,
-            c,
-            c_offsets + 8 * i,
-            lanes,
-            accumulate,
-        )
-        i += _H3
+        _channels3(a, a_at, at, n_at, k, a_step, b, c, c_at, lanes, accumulate)
+        i, a_at, c_at = i + _H3, a_at + 8 * _H3, c_at + 8 * _H3
