@@ -16,7 +16,7 @@ def test_they_agree_with_backprop(double: bool, allowed: float) -> None:
     e = explained(compute)
     assert e.unchecked == ""
     checks = [c for found in e.checks.values() for c in found]
-    assert len(e.checks) == len(e.backward.gradients) - 1 and len(checks) >= 50
+    assert len(e.checks) == len(e.backward.gradients) - 1 and len(checks) > 45
     for c in checks:
         assert not c.corner
         assert c.apart <= allowed * max(abs(c.difference), 0.1)

@@ -240,6 +240,8 @@ def _outer(scores: Tensor) -> Shape:
 
 def _rows(x: Tensor) -> Tensor:
     """(C), (N, C) or (N, C, d1, ...) as (items, C)."""
+    if x.ndim == 2:
+        return x
     if x.ndim > 2:
         x = permute(x, (0, *range(2, x.ndim), 1))
     return reshape(x, (-1, x.shape[-1])) if x.numel() else reshape(x, (0, x.shape[-1]))

@@ -95,8 +95,10 @@ darkScreen.addEventListener("change", () => {
 
 function tint(cell) {
   cell.style.backgroundColor = `rgb(${tone(Number(cell.dataset.tone)).join(",")})`;
-  const [r, g, b] = tone(Number(cell.dataset.tone));
-  cell.style.color = 0.3 * r + 0.59 * g + 0.11 * b > 140 ? "#10131a" : "#fff";
+  // black or white, whichever has more contrast: 4.58 at the least (relative luminance of WCAG 2)
+  const [r, g, b] = tone(Number(cell.dataset.tone)).map((v) => v / 255)
+    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  cell.style.color = 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
 }
 
 // a table of numbers, tinted by sign and size; `look(flat)` may add a class and a click to a cell
