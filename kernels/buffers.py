@@ -94,8 +94,7 @@ class _Pool:
             self.blocks.setdefault(block.size, []).append(block)
             self.blocks.move_to_end(block.size)
             self.unused += block.size
-        if self.unused > self.limit:
-            self._drop(self.limit)
+        self._drop(self.limit)
 
     def _drop(self, limit: int) -> None:
         while self.unused > limit and not ahead.pending:
@@ -230,9 +229,7 @@ def is_reused(array: Any) -> bool:
     base = getattr(array, "base", None)
     if base is None:
         return False
-    if isinstance(base, np.ndarray):
-        base = base.base
-    return hasattr(base, "is_reused")
+    return hasattr(base.base if isinstance(base, np.ndarray) else base, "is_reused")
 
 
 def set_pool_limit(nbytes: int) -> None:

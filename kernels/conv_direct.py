@@ -169,7 +169,7 @@ def _way_to_gather(
         tasks,
     )
     layout = Layout.of(result_strides)
-    task_bytes = _spread_stage(plan.units.stage_bytes)
+    task_bytes = buffers.spread(plan.units.stage_bytes)
     gather_ints = [
         *_unit_ints(shape, strides, plan, task_bytes),
         *(HERE, layout.image, layout.row, groups, inner, outer),
@@ -194,12 +194,6 @@ def _way_to_gather(
         LaunchPlan(gather, gather_ints, tasks=min(tasks, plan.units.count), keep=plan),
         tasks * task_bytes,
     )
-
-
-def _spread_stage(nbytes: int) -> int:
-    """At least so many bytes for each task: an odd number of cache lines, so that the tasks'
-    buffers do not collide in a shared cache."""
-    return -(-nbytes // 128) * 128 + 64
 
 
 def _pack_plan(
@@ -306,7 +300,7 @@ def _way_to_weights(
         tasks = min(tasks, units.count)
     n_partials = 1 if by_panels else tasks
     gradient_panel = buffers.spread(units.images * units.band_rows * plan.column_count * 64)
-    task_bytes = _spread_stage(units.stage_bytes + TOGETHER * gradient_panel)
+    task_bytes = buffers.spread(units.stage_bytes + TOGETHER * gradient_panel)
     layout = Layout.of(grad_strides)
     ints = [
         *_unit_ints(x_shape, x_strides, plan, task_bytes),

@@ -11,10 +11,7 @@ apart. Results have channels-last memory. float32 runs on the kernels in norm_lo
 copy if the input is not channels last; other dtypes are served by the NumPy lines beside them (two
 passes, in that dtype).
 
-Layout: memory is m rows of C channels. `wide` rows are taken as one row of wide * C values
-("positions", at least WIDTH of them), so that the inner loops are long and vectorise whatever C
-is; the statistics of the positions that hold the same channel are merged at the end. The rows left
-over are one shorter row.
+Memory is m rows of C channels; norm_plan.py says how they are taken, and lays out the launches.
 
 Sums are sound: in a block of rows, deviations from a centre and their squares are summed in
 float32 (a few dozen terms), and blocks are merged in float64 by the formulas of Chan, Golub &
@@ -41,7 +38,6 @@ The gradient of the input may wait (`NormGradient`) for the convolution before i
 `python -m benchmarks layers` compares with PyTorch.
 """
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -50,47 +46,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.buffers import empty, empty_nhwc, scratch
-from kernels.norm_loops import (
-    gradient,
-    gradient_sums,
-    normalize,
-    statistics,
+from kernels.norm_loops import normalize
+from kernels.norm_plan import (
+    WIDTH,
+    Rows,
+    gradient_plan,
+    normalize_plan,
+    statistics_plan,
+    sums_plan,
 )
-from kernels.parallel import HERE, LaunchPlan, get_num_threads, launch
+from kernels.parallel import get_num_threads, launch
 from kernels.workers import catch_up
 
 Array = NDArray[Any]
 FLOAT32 = np.dtype(np.float32)
 
-WIDTH = 256
-"""Least number of positions in a row: an inner loop of 16 to 64 vectors."""
-SUM_WIDTH = 64
-"""The same for sums, which are kept in registers: few channels are then read in order."""
-BLOCK = 8192
-"""Values in a block of rows: at least 8 rows and at most 64."""
-ONE_THREAD = 1 << 14
-"""Arrays of fewer elements are not split over threads."""
-
-
-# ------------------------------------------------------------------------------- rows and positions
-
-
-class _Rows:
-    """How m rows of C channels become rows of `width` positions, and over how many threads."""
-
-    def __init__(self, shape: tuple[int, ...], least: int, threads: int) -> None:
-        self.channels = shape[1]
-        self.count = shape[0] * math.prod(shape[2:])
-        self.wide = -(-least // self.channels)
-        self.width = self.wide * self.channels
-        self.rows, self.left = divmod(self.count, self.wide)
-        self.rest = self.left * self.channels
-        self.block = min(max(BLOCK // self.width, 8), 64)
-        self.tasks = 1 if self.count * self.channels < ONE_THREAD else threads
-
-    def vectors(self, n: int) -> int:
-        """Bytes of n float32 at each position, for each task."""
-        return 4 * n * self.tasks * self.width
+# ------------------------------------------------------------------------------- layout and checks
 
 
 @lru_cache(maxsize=1024)
@@ -178,7 +149,7 @@ def batch_norm_statistics(
     cut_off = np.zeros(channels)
     direct = len(given) == 2 and all(v.flags.c_contiguous for v in given.values())
     if x.size and _is_float32(x, *given.values()):
-        plan, sums, nbytes = _statistics_plan(x.shape, momentum, direct, get_num_threads())
+        plan, sums, nbytes = statistics_plan(x.shape, momentum, direct, get_num_threads())
         work = scratch(nbytes)
         values = (_channels_last(x), work, work + sums, mean, var, cut_off)
         if direct:
@@ -202,23 +173,6 @@ def batch_norm_statistics(
                 target *= 1 - momentum
                 target += momentum * new
     return Statistics(mean, var, cut_off)
-
-
-@lru_cache(maxsize=512)
-def _statistics_plan(
-    shape: tuple[int, ...], momentum: float, running: bool, threads: int
-) -> tuple[LaunchPlan, int, int]:
-    """To be given: x, room for sums, for vectors; mean, var, cut_off; the running statistics. Bytes
-    of the sums, and of both."""
-    rows = _Rows(shape, SUM_WIDTH, threads)
-    ints = [
-        *(HERE, HERE, HERE, rows.width, rows.rows, rows.rest, rows.block, [0]),
-        *(HERE, HERE, HERE, rows.channels, rows.wide, rows.left),
-        *((1, HERE, HERE) if running else (0, 0, 0)),
-    ]
-    sums = 2 * rows.vectors(2)  # float64
-    plan = LaunchPlan(statistics, ints, (momentum,), rows.tasks)
-    return plan, sums, sums + rows.vectors(4)
 
 
 def batch_norm_apply(
@@ -248,7 +202,7 @@ def batch_norm_apply(
         vectors = [mean, scale, np.asarray(bias, scale.dtype)]
         return _normalized(x, vectors, residual, relu, keep_mask)
     threads = get_num_threads()
-    plan, nbytes = _normalize_plan(x.shape, eps, residual is not None, relu, keep_mask, threads)
+    plan, nbytes = normalize_plan(x.shape, eps, residual is not None, relu, keep_mask, threads)
     out = _empty(x.shape, later=True)
     values: list[Any] = [_channels_last(x), scratch(nbytes), out]
     if residual is not None:
@@ -259,20 +213,6 @@ def batch_norm_apply(
         values.append(passes)
     plan.launch(*values, *[_contiguous(v) for v in (weight, bias, mean, var, cut_off)])
     return out, passes
-
-
-@lru_cache(maxsize=512)
-def _normalize_plan(
-    shape: tuple[int, ...], eps: float, residual: bool, relu: bool, passes: bool, threads: int
-) -> tuple[LaunchPlan, int]:
-    """To be given: x, room for vectors, out, and where there are such, residual and passes; what
-    norm_loops.prepare reads. Bytes of the vectors."""
-    rows = _Rows(shape, WIDTH, threads)
-    ints = [
-        *(HERE, HERE, HERE, HERE if residual else 0, HERE if passes else 0, int(relu)),
-        *(rows.width, rows.rows, rows.rest, rows.channels, [HERE] * 5),
-    ]
-    return LaunchPlan(normalize, ints, (eps,), rows.tasks), rows.vectors(3)
 
 
 def _check_residual(op: str, x: Array, residual: Array | None) -> None:
@@ -356,8 +296,6 @@ class NormGradient:
     relu      1 if grad counts only where relu let the batch norm's result pass
     """
 
-    VECTORS = 7
-
     def __init__(
         self, grad: Array, x: Array, vectors: Sequence[Array], eps: float, relu: int
     ) -> None:
@@ -366,23 +304,10 @@ class NormGradient:
 
     def array(self) -> Array:
         """(N, C, ...) in channels-last memory."""
-        plan, nbytes = _gradient_plan(self.shape, self.eps, self.relu, get_num_threads())
+        plan, nbytes = gradient_plan(self.shape, self.eps, self.relu, get_num_threads())
         out = _empty(self.shape, later=True)
         plan.launch(self.grad, self.x, scratch(nbytes), out, *self.vectors)
         return out
-
-
-@lru_cache(maxsize=512)
-def _gradient_plan(
-    shape: tuple[int, ...], eps: float, relu: int, threads: int
-) -> tuple[LaunchPlan, int]:
-    """To be given: grad, x, room for vectors, out, a NormGradient's vectors. Bytes of the room."""
-    rows = _Rows(shape, WIDTH, threads)
-    ints = [
-        *(HERE, HERE, HERE, HERE, rows.width, rows.rows, rows.rest, relu),
-        *(rows.channels, [HERE] * NormGradient.VECTORS),
-    ]
-    return LaunchPlan(gradient, ints, (eps,), rows.tasks), rows.vectors(5)
 
 
 def can_wait(*arrays: Array) -> bool:
@@ -422,7 +347,7 @@ def batch_norm_backward_later(
         kept, counts = [_channels_last(passes)], 2
         if not in_place and grad is grad_out:
             masked = _empty(x.shape, later=True)
-    plan, first, second, nbytes = _sums_plan(x.shape, eps, counts, get_num_threads())
+    plan, first, second, nbytes = sums_plan(x.shape, eps, counts, get_num_threads())
     work = scratch(nbytes)
     plan.launch(
         *(grad, source, work + first, work, work + second),
@@ -433,25 +358,6 @@ def batch_norm_backward_later(
     later = NormGradient(masked, source, vectors, eps, counts % 2)
     grads = (later, grad_weight, grad_bias)
     return (*grads, masked) if kept else grads
-
-
-@lru_cache(maxsize=512)
-def _sums_plan(
-    shape: tuple[int, ...], eps: float, counts: int, threads: int
-) -> tuple[LaunchPlan, int, int, int]:
-    """To be given: grad, x, room for factors, for sums, for vectors; what relu let pass if `counts`
-    is 2; a NormGradient's vectors; grad_weight, grad_bias, masked. Bytes of the sums, of sums and
-    factors, and of all."""
-    rows = _Rows(shape, SUM_WIDTH, threads)
-    ints = [
-        *(HERE, HERE, HERE, HERE, HERE, rows.width, rows.rows, rows.rest, rows.block),
-        *(counts, HERE if counts == 2 else 0, [0], rows.channels),
-        *([HERE] * NormGradient.VECTORS, rows.count, HERE, HERE, HERE),
-    ]
-    first = 2 * rows.vectors(3)  # float64
-    second = first + rows.vectors(3)
-    plan = LaunchPlan(gradient_sums, ints, (eps,), rows.tasks)
-    return plan, first, second, second + rows.vectors(4)
 
 
 def _check_grad(grad_out: Array, x: Array) -> None:
@@ -514,7 +420,7 @@ def channel_affine(
     if x.size == 0 or not _is_float32(x, scale, shift):
         dtype = np.result_type(scale, shift)
         return _normalized(x, [np.asarray(f, dtype) for f in factors], residual, relu, False)[0]
-    rows = _Rows(x.shape, WIDTH, get_num_threads())
+    rows = Rows(x.shape, WIDTH, get_num_threads())
     vectors = np.stack([np.tile(factor, rows.wide) for factor in factors])
     out = _empty(x.shape, later=True)
     launch(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from kernels import buffers, winograd, winograd_few
 from kernels.finish import NO_FINISH
 from kernels.norm import NormGradient
+from kernels.norm_plan import GRADIENT_VECTORS
 from kernels.parallel import HERE, LaunchPlan, get_num_threads
 from kernels.winograd_backward_loops import fused_backward
 from kernels.winograd_plan import image_ints, panels, tile_plan, unit_ints
@@ -120,7 +121,7 @@ def _plan(
     ints = [
         *unit_ints(HERE, shape, strides, plan),
         image_ints(HERE, x_shape, grad_x_strides, NO_FINISH, accumulate),
-        *(HERE, winograd.u_distance(outer, inner), HERE, [HERE] * NormGradient.VECTORS, relu),
+        *(HERE, winograd.u_distance(outer, inner), HERE, [HERE] * GRADIENT_VECTORS, relu),
         image_ints(HERE, x_shape, x_strides),
         *(HERE, task_bytes, stage_bytes, x_pixel, x_stage_bytes),
         *(v_step, xv_step, 36 * v_step, xv_step, panel_step, 36 * xv_step, v_step),

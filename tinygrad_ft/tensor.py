@@ -45,18 +45,15 @@ class VersionCounter:
 
     def before_change(self, reader: ref[Deferred]) -> None:
         """Have a tensor computed that still has to read the memory, before the next change."""
-        if self._readers:
-            self._readers = tuple([r for r in self._readers if r() is not None])
-        self._readers += (reader,)
+        self._readers = (*[r for r in self._readers if r() is not None], reader)
 
     def change(self) -> None:
         """To be called before each in-place change."""
-        if self._readers:
-            for reference in self._readers:
-                reader = reference()
-                if reader is not None:
-                    reader.settle()
-            self._readers = ()
+        for reference in self._readers:
+            reader = reference()
+            if reader is not None:
+                reader.settle()
+        self._readers = ()
         self.count += 1
 
 

@@ -53,7 +53,9 @@ class Network(nn.Module):
         return self.head(x.detach() if self.cut else x)
 
 
-def network_loss(cut: bool = False, double: bool = False) -> tuple[Network, Any]:
+def network_loss(
+    cut: bool = False, double: bool = False, smoothing: float = 0.0
+) -> tuple[Network, Any]:
     """A network on four random images and a function that computes its loss."""
     tg.manual_seed(3)
     model = Network(cut)
@@ -62,4 +64,6 @@ def network_loss(cut: bool = False, double: bool = False) -> tuple[Network, Any]
     if double:
         model, images = model.double(), images.double()
     labels = tg.tensor(np.array([0, 1, 2, 3]))
-    return model, lambda: nn.functional.cross_entropy(model(images), labels)
+    return model, lambda: nn.functional.cross_entropy(
+        model(images), labels, label_smoothing=smoothing
+    )

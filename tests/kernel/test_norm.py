@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from layouts import LAYOUTS, is_channels_last, laid_out
 
 import kernels
-from kernels import norm
+from kernels import norm, norm_plan
 from kernels.reference import norm as reference
 
 EPS = 1e-5
@@ -16,7 +16,7 @@ EPS = 1e-5
 @pytest.fixture(autouse=True, scope="module")
 def _several_threads_for_middling_arrays():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(norm, "ONE_THREAD", 2000)
+        patch.setattr(norm_plan, "ONE_THREAD", 2000)
         yield
 
 

@@ -13,7 +13,7 @@ from tinygrad_ft.ops._operands import as_tensor, float_operand
 from tinygrad_ft.ops.activation import mask
 from tinygrad_ft.ops.reduce import sum
 from tinygrad_ft.ops.shape import permute, reshape
-from tinygrad_ft.ops.softmax import log_softmax, softmax
+from tinygrad_ft.ops.softmax import log_softmax, shifted, softmax
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 Grads = tuple[Tensor | None, ...]
@@ -36,11 +36,11 @@ class CrossEntropy(Function):
         self.save_constant("labels", labels)
         self.save_constant("used", used)
         self.divisor = divisor
-        shifted = x - x.max(axis=1, keepdims=True) if x.size else x
-        exps = np.exp(shifted)
+        below = shifted(x, 1)
+        exps = np.exp(below)
         sums = exps.sum(axis=1)
         self.save_statistics("softmax", exps / sums[:, None])
-        losses = np.log(sums) - shifted[np.arange(len(x)), labels]
+        losses = np.log(sums) - below[np.arange(len(x)), labels]
         # not times 0: the scores of an item that is not used may be infinite
         return np.asarray(losses.sum(where=used) / x.dtype.type(divisor))
 

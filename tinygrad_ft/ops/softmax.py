@@ -26,7 +26,7 @@ class Softmax(Function):
     def forward(self, x: np.ndarray, *, dim: int) -> np.ndarray:
         self.dim = dim
         self.save_output()
-        e = np.exp(_shifted(x, dim))
+        e = np.exp(shifted(x, dim))
         return e / e.sum(axis=dim, keepdims=True)
 
     def backward(self, grad_out: Tensor) -> Grads:
@@ -40,14 +40,14 @@ class LogSoftmax(Function):
     def forward(self, x: np.ndarray, *, dim: int) -> np.ndarray:
         self.dim = dim
         self.save_output()
-        shifted = _shifted(x, dim)
-        return shifted - np.log(np.exp(shifted).sum(axis=dim, keepdims=True))
+        below = shifted(x, dim)
+        return below - np.log(np.exp(below).sum(axis=dim, keepdims=True))
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (grad_out - exp(self.output()) * sum(grad_out, self.dim, keepdim=True),)
 
 
-def _shifted(x: np.ndarray, dim: int) -> np.ndarray:
+def shifted(x: np.ndarray, dim: int) -> np.ndarray:
     """x minus its maximum along `dim`."""
     if x.size == 0:
         return x

@@ -130,13 +130,14 @@ class Optimizer:
                 for param in group["params"]:
                     if param.grad is None:
                         continue
-                    values, grad = param.write(where), param.grad.data
-                    if grad.shape != values.shape:
+                    grad = param.grad.data
+                    if grad.shape != param.shape:
                         raise ValueError(
-                            f"{where}: the gradient of a parameter of shape {values.shape} has "
+                            f"{where}: the gradient of a parameter of shape {param.shape} has "
                             f"shape {grad.shape}"
                         )
-                    items.append((values, grad, self.state.setdefault(param, {})))
+                    state = self.state.setdefault(param, {})
+                    items.append((param.write(where), grad, state))
                 self.update_all(items, group)
         return loss
 
