@@ -8,30 +8,28 @@ from kernels.norm_loops import gradient_of_pixels, prepare
 from kernels.packing import stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
+from kernels.square import add_square, multiply_square
 from kernels.winograd_loops import (
     CHANNELS,
     FIRST_COLUMN,
     FIRST_ROW,
     HEIGHT,
     OWN,
-    STAGE_COLUMNS,
     STAGE_IMAGE,
     STAGE_PIXEL,
     STAGE_ROW,
     STAGE_ROWS,
-    TILES,
     UNITS,
     WIDTH,
     add_unit,
     multiply_unit,
     stage_windows,
+    transform_gradients,
+    transform_inputs,
     unit_of,
     write_tiles,
 )
 from kernels.winograd_transforms import transform_gradient, transform_input, transform_output
-
-_transform_input = transform_input.symbol
-_transform_gradient = transform_gradient.symbol
 
 
 @njit(nogil=True)
@@ -62,6 +60,8 @@ def _norm_gradient(ints, y, vectors, relu, n, here, top, buffer):
     needs=[
         multiply_rows,
         multiply_columns,
+        multiply_square,
+        add_square,
         stage_rows,
         transform_input,
         transform_gradient,
@@ -86,11 +86,9 @@ def fused_backward(ints, floats, task, tasks):
     v_rows = offsets + 64
     m_rows = v_rows + 8 * unit_tiles
     vectors = offsets + 64 * (1 + (16 * unit_tiles + 63) // 64)
-    table = int64_at(ints[TILES])
     outer, inner = ints[CHANNELS], result[7]
     outer_panels, inner_panels = (outer + PANEL - 1) // PANEL, (inner + PANEL - 1) // PANEL
     patch = -ints[FIRST_ROW] * ints[STAGE_ROW] - ints[FIRST_COLUMN] * ints[STAGE_PIXEL]
-    x_row = ints[STAGE_COLUMNS] * x_pixel
     prepare(factors, floats[0], vectors, outer, 1, 1)
     int64_at(offsets)[0] = 0
     for t in range(unit_tiles):
@@ -101,12 +99,8 @@ def fused_backward(ints, floats, task, tasks):
         n, here, top, tiles = unit_of(ints, unit)
         stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
         _norm_gradient(ints, y, vectors, relu, n, here, top, buffer)
-        for t in range(tiles):
-            at = buffer + table[5 * t]
-            to = first + t * outer_panels * 64
-            _transform_input(
-                at, ints[STAGE_ROW], ints[STAGE_PIXEL], outer_panels, to, v_position, 64
-            )
+        pixel, step = ints[STAGE_PIXEL], outer_panels * 64
+        transform_inputs(ints, buffer, pixel, tiles, outer, first, v_position, 64, step)
         multiply_unit(
             tiles,
             first,
@@ -125,21 +119,9 @@ def fused_backward(ints, floats, task, tasks):
         write_tiles(ints, result, n, here, top, tiles, m, m_position, m_panel, scratch)
         # in the same geometry as grad_out
         stage_windows(ints, int64_at(x), n, here, top, x_buffer, x_pixel)
-        for t in range(tiles):
-            at = x_buffer + table[5 * t] // ints[STAGE_PIXEL] * x_pixel
-            _transform_input(
-                at, x_row, x_pixel, inner_panels, first + t * 64, xv_position, panel_step
-            )
-            at = buffer + table[5 * t] + patch
-            _transform_gradient(
-                at,
-                ints[STAGE_ROW],
-                ints[STAGE_PIXEL],
-                outer_panels,
-                d + t * 64,
-                d_position,
-                panel_step,
-            )
+        transform_inputs(ints, x_buffer, x_pixel, tiles, inner, first, xv_position, panel_step, 64)
+        at, row = buffer + patch, ints[STAGE_ROW]
+        transform_gradients(ints, at, 0, row, pixel, tiles, outer, d, d_position, panel_step)
         add_unit(
             tiles,
             first,

@@ -7,6 +7,7 @@ from kernels.microkernel import TOGETHER, multiply_columns, multiply_rows
 from kernels.packing import stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
+from kernels.square import SQUARE_PAYS, add_square, multiply_square
 from kernels.winograd_transforms import (
     transform_gradient,
     transform_input,
@@ -15,6 +16,8 @@ from kernels.winograd_transforms import (
 
 _multiply_rows = multiply_rows.symbol
 _multiply_columns = multiply_columns.symbol
+_multiply_square = multiply_square.symbol
+_add_square = add_square.symbol
 _stage_rows = stage_rows.symbol
 _transform_input = transform_input.symbol
 _transform_gradient = transform_gradient.symbol
@@ -49,7 +52,7 @@ _transform_output = transform_output.symbol
     STAGE_PIXEL,
     STAGE_ROW,
     STAGE_IMAGE,
-    TILES,
+    ROWS_OF_TILES,
     PATCH_PIXEL,
     PATCH_ROW,
     PATCH_IMAGE,
@@ -124,20 +127,19 @@ def write_tiles(ints, result, n, here, top, tiles, products, position_step, pane
 
     `result`: address, steps of image, row, pixel, channel; height, width, channels; finish;
     accumulate"""
-    table = int64_at(ints[TILES])
-    for t in range(tiles):
-        row, column = 4 * top + table[5 * t + 2], table[5 * t + 3]
-        to = result[0] + (n + table[5 * t + 4]) * result[1] + row * result[2] + column * result[3]
+    rows, columns = int64_at(ints[ROWS_OF_TILES]), ints[COLUMNS]
+    for i in range(tiles // columns):
+        row = 4 * top + rows[4 * i + 2]
         _transform_output(
-            products + t * 64,
+            products + i * columns * 64,
             position_step,
             panel_step,
             result[7],
-            to,
+            result[0] + (n + rows[4 * i + 3]) * result[1] + row * result[2],
             result[2],
             result[3],
             min(4, result[5] - row),
-            min(4, result[6] - column),
+            result[6],
             scratch,
             result[9],
         )
@@ -148,10 +150,54 @@ def write_tiles(ints, result, n, here, top, tiles, products, position_step, pane
 
 
 @njit(nogil=True)
+def transform_inputs(ints, stage, pixel, tiles, channels, v, v_step, panel_step, step):
+    """V of a unit from its stage of pixels of `pixel` bytes; tiles of V are `step` apart."""
+    rows, columns = int64_at(ints[ROWS_OF_TILES]), ints[COLUMNS]
+    for i in range(tiles // columns):
+        _transform_input(
+            stage + rows[4 * i] // ints[STAGE_PIXEL] * pixel,
+            ints[STAGE_COLUMNS] * pixel,
+            pixel,
+            (channels + PANEL - 1) // PANEL,
+            v + i * columns * step,
+            v_step,
+            panel_step,
+            columns,
+            step,
+        )
+
+
+@njit(nogil=True)
+def transform_gradients(
+    ints, stage, where, row_step, pixel, tiles, channels, d, d_step, panel_step
+):
+    """D of a unit from the stage that column `where` of the table of its rows is for."""
+    rows, columns = int64_at(ints[ROWS_OF_TILES]), ints[COLUMNS]
+    for i in range(tiles // columns):
+        _transform_gradient(
+            stage + rows[4 * i + where],
+            row_step,
+            pixel,
+            (channels + PANEL - 1) // PANEL,
+            d + i * columns * 64,
+            d_step,
+            panel_step,
+            columns,
+            64,
+        )
+
+
+@njit(nogil=True)
 def multiply_unit(
     tiles, v, v_step, v_rows, zero, inner, u, u_step, outer_panels, m, m_step, m_panel, m_rows
 ):
     """M[xi] = V[xi] U[xi] of a unit, for all 36 positions."""
+    if SQUARE_PAYS and inner == PANEL:
+        for xi in range(36):
+            for p in range(outer_panels):
+                to = m + xi * m_step + p * m_panel
+                _multiply_square(tiles, v + xi * v_step, u + xi * u_step + p * PANEL * 64, to)
+        return
     for xi in range(36):
         _multiply_rows(
             tiles,
@@ -175,6 +221,10 @@ def add_unit(
     tiles, v, v_step, d, d_step, panel_step, zero, inner, outer_panels, du, du_step, accumulate
 ):
     """dU[xi] (+)= V[xi]^T D[xi] of a unit, for all 36 positions."""
+    if SQUARE_PAYS and inner == PANEL and outer_panels == 1:
+        for xi in range(36):
+            _add_square(tiles, v + xi * v_step, d + xi * d_step, du + xi * du_step, accumulate)
+        return
     for xi in range(36):
         for q in range((inner + PANEL - 1) // PANEL):
             _multiply_columns(
@@ -198,7 +248,7 @@ def add_unit(
 # ---------------------------------------------------------------------------------------- fused
 
 
-@kernel(needs=[multiply_rows, stage_rows, transform_input, transform_output])
+@kernel(needs=[multiply_rows, multiply_square, stage_rows, transform_input, transform_output])
 def fused_forward(ints, floats, task, tasks):
     """stage -> V -> M -> result, unit by unit."""
     result = int64_at(ints[OWN])
@@ -209,7 +259,6 @@ def fused_forward(ints, floats, task, tasks):
     scratch = m + ints[OWN + 10]
     offsets = scratch + 1024  # 64 bytes of zeros, then the rows of V, then the rows of M
     unit_tiles = ints[OWN + 11]
-    table = int64_at(ints[TILES])
     channels = ints[CHANNELS]
     panels, v_panels = (result[7] + PANEL - 1) // PANEL, (channels + PANEL - 1) // PANEL
     int64_at(offsets)[0] = 0
@@ -221,10 +270,8 @@ def fused_forward(ints, floats, task, tasks):
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
         n, here, top, tiles = unit_of(ints, unit)
         stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
-        for t in range(tiles):
-            at = buffer + table[5 * t]
-            to = v + t * v_panels * 64
-            _transform_input(at, ints[STAGE_ROW], ints[STAGE_PIXEL], v_panels, to, v_position, 64)
+        pixel, step = ints[STAGE_PIXEL], v_panels * 64
+        transform_inputs(ints, buffer, pixel, tiles, channels, v, v_position, 64, step)
         multiply_unit(
             tiles,
             v,
@@ -243,7 +290,7 @@ def fused_forward(ints, floats, task, tasks):
         write_tiles(ints, result, n, here, top, tiles, m, m_position, m_panel, scratch)
 
 
-@kernel(needs=[multiply_columns, stage_rows, transform_input, transform_gradient])
+@kernel(needs=[multiply_columns, add_square, stage_rows, transform_input, transform_gradient])
 def fused_weight_gradient(ints, floats, task, tasks):
     """stage -> V, D -> dU of this task, unit by unit."""
     gradient = int64_at(ints[OWN])
@@ -254,9 +301,7 @@ def fused_weight_gradient(ints, floats, task, tasks):
     d, d_position = v + ints[OWN + 9], ints[OWN + 10]
     zero = d + ints[OWN + 11]
     panel_step = ints[OWN + 12]
-    table = int64_at(ints[TILES])
     channels = ints[CHANNELS]
-    v_panels, d_panels = (channels + PANEL - 1) // PANEL, (gradient[7] + PANEL - 1) // PANEL
     du += task * du_task
     int64_at(zero)[0] = 0
     begin = share(ints[UNITS], task, tasks)
@@ -264,15 +309,20 @@ def fused_weight_gradient(ints, floats, task, tasks):
         n, here, top, tiles = unit_of(ints, unit)
         stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
         _stage_patches(ints, gradient, n, here, top, patches)
-        for t in range(tiles):
-            at = buffer + table[5 * t]
-            _transform_input(
-                at, ints[STAGE_ROW], ints[STAGE_PIXEL], v_panels, v + t * 64, v_position, panel_step
-            )
-            at = patches + table[5 * t + 1]
-            _transform_gradient(
-                at, ints[PATCH_ROW], ints[PATCH_PIXEL], d_panels, d + t * 64, d_position, panel_step
-            )
+        pixel = ints[STAGE_PIXEL]
+        transform_inputs(ints, buffer, pixel, tiles, channels, v, v_position, panel_step, 64)
+        transform_gradients(
+            ints,
+            patches,
+            1,
+            ints[PATCH_ROW],
+            ints[PATCH_PIXEL],
+            tiles,
+            gradient[7],
+            d,
+            d_position,
+            panel_step,
+        )
         add_unit(
             tiles,
             v,
@@ -282,7 +332,7 @@ def fused_weight_gradient(ints, floats, task, tasks):
             panel_step,
             zero,
             channels,
-            d_panels,
+            (gradient[7] + PANEL - 1) // PANEL,
             du,
             du_position,
             1 if unit > begin else 0,
@@ -298,22 +348,24 @@ def all_inputs(ints, floats, task, tasks):
     v, v_position, tile_step, panel_step = ints[OWN], ints[OWN + 1], ints[OWN + 2], ints[OWN + 3]
     buffer = ints[OWN + 4] + task * ints[OWN + 5]
     chunk, chunk_step = ints[OWN + 6], ints[OWN + 7]
-    table = int64_at(ints[TILES])
+    rows, columns = int64_at(ints[ROWS_OF_TILES]), ints[COLUMNS]
     panels = (ints[CHANNELS] + PANEL - 1) // PANEL
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
         n, here, top, tiles = unit_of(ints, unit)
         first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
         stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
-        for t in range(tiles):
+        for i in range(tiles // columns):
             for q in range(0, panels, chunk):
                 _transform_input(
-                    buffer + table[5 * t] + 64 * q,
+                    buffer + rows[4 * i] + 64 * q,
                     ints[STAGE_ROW],
                     ints[STAGE_PIXEL],
                     min(chunk, panels - q),
-                    v + (first + t) * tile_step + q // chunk * chunk_step,
+                    v + (first + i * columns) * tile_step + q // chunk * chunk_step,
                     v_position,
                     panel_step,
+                    columns,
+                    tile_step,
                 )
 
 
@@ -323,18 +375,15 @@ def all_gradients(ints, floats, task, tasks):
     gradient = int64_at(ints[OWN])
     d, d_position, panel_step = ints[OWN + 1], ints[OWN + 2], ints[OWN + 3]
     buffer = ints[OWN + 4] + task * ints[OWN + 5]
-    table = int64_at(ints[TILES])
-    panels = (gradient[7] + PANEL - 1) // PANEL
+    row, pixel = ints[PATCH_ROW], ints[PATCH_PIXEL]
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
         n, here, top, tiles = unit_of(ints, unit)
         first = n * ints[TILES_IN_IMAGE] + top * ints[COLUMNS]
         _stage_patches(ints, gradient, n, here, top, buffer)
-        for t in range(tiles):
-            at = buffer + table[5 * t + 1]
-            to = d + (first + t) * 64
-            _transform_gradient(
-                at, ints[PATCH_ROW], ints[PATCH_PIXEL], panels, to, d_position, panel_step
-            )
+        to = d + first * 64
+        transform_gradients(
+            ints, buffer, 1, row, pixel, tiles, gradient[7], to, d_position, panel_step
+        )
 
 
 @kernel(needs=[transform_output])

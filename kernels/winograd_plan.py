@@ -3,7 +3,7 @@
 The result of each image is covered by tiles of 4x4 pixels. A unit is what one task works on at a
 time: some whole images, or a band of one image's rows of tiles, so that a unit has about as many
 tiles as wanted. The source under a unit is staged with zeros around it (conv_plan.py explains the
-idea); the tables give the place of each of the unit's tiles, and a shorter last unit uses their
+idea); a table gives the place of each of the unit's rows of tiles, and a shorter last unit uses its
 beginning.
 """
 
@@ -35,8 +35,8 @@ class TilePlan:
     stage_rows, stage_columns           the stage of the source (6x6 windows), in pixels
     stage_pixel, stage_row, stage_image its distances in bytes
     patch_pixel, patch_row, patch_image the same for the stage of the gradient (4x4 windows)
-    tiles                     per tile of a unit: offset in the stage, offset in the patch stage,
-                              row and column of its first pixel, image within the unit
+    rows_of_tiles             per row of tiles of a unit: offset in the stage, offset in the patch
+                              stage, row of its first pixel, image within the unit
     first_row, first_column   pixel of the source under the first tile's first pixel
     """
 
@@ -55,7 +55,7 @@ class TilePlan:
     patch_pixel: int
     patch_row: int
     patch_image: int
-    tiles: Table
+    rows_of_tiles: Table
     first_row: int
     first_column: int
 
@@ -90,19 +90,16 @@ def tile_plan(
     stage_row, patch_row = (4 * columns + 2) * stage_pixel, 4 * columns * patch_pixel
     stage_image = (4 * band_rows + 2) * stage_row
     patch_image = 4 * band_rows * patch_row
-    tiles = []
-    for image in range(together):
-        for row in range(band_rows):
-            for column in range(columns):
-                tiles.append(
-                    [
-                        image * stage_image + 4 * row * stage_row + 4 * column * stage_pixel,
-                        image * patch_image + 4 * row * patch_row + 4 * column * patch_pixel,
-                        4 * row,
-                        4 * column,
-                        image,
-                    ]
-                )
+    rows_of_tiles = [
+        [
+            image * stage_image + 4 * row * stage_row,
+            image * patch_image + 4 * row * patch_row,
+            4 * row,
+            image,
+        ]
+        for image in range(together)
+        for row in range(band_rows)
+    ]
     return TilePlan(
         in_image,
         columns,
@@ -110,7 +107,7 @@ def tile_plan(
         together,
         bands,
         band_rows,
-        len(tiles),
+        len(rows_of_tiles) * columns,
         4 * band_rows + 2,
         4 * columns + 2,
         stage_pixel,
@@ -119,7 +116,7 @@ def tile_plan(
         patch_pixel,
         patch_row,
         patch_image,
-        np.array(tiles, np.int64).reshape(-1, 5),
+        np.array(rows_of_tiles, np.int64).reshape(-1, 4),
         -padding[0],
         -padding[1],
     )
@@ -144,7 +141,7 @@ def unit_ints(
         *(plan.tiles_in_image, plan.columns),
         *(plan.stage_rows, plan.stage_columns),
         *(plan.stage_pixel, plan.stage_row, plan.stage_image),
-        plan.tiles,
+        plan.rows_of_tiles,
         *(plan.patch_pixel, plan.patch_row, plan.patch_image),
     ]
 
