@@ -12,7 +12,8 @@ inputs and outputs exchanged, and padding 2 - p.
 Three schedules, chosen by the number of channels and tiles:
 
 fused      each task takes one unit of tiles after the other through all steps; V and M of a unit
-           stay in its second-level cache. In the weight gradient each task sums its own dU; these
+           stay in its second-level cache, M[xi] in the place of V[xi - 1], which has been used.
+           In the weight gradient each task sums its own dU; these
            are added in the order of the tasks.
 by step    for many channels, whose U or dU would not fit a cache anyway: first all tiles are
            transformed, then the 36 products are shared out by position and output panel, then all
@@ -256,20 +257,17 @@ def _fused_plan(
     inner, outer = shape[1], result_shape[1]
     size = (result_shape[2], result_shape[3])
     plan = tile_plan(shape[0], inner, outer, size, padding, wanted_tiles(inner, outer), threads)
-    v_step = buffers.spread(plan.unit_tiles * panels(inner) * 64)
     m_panel = plan.unit_tiles * 64
-    m_step = buffers.spread(m_panel * panels(outer))
+    step = buffers.spread(m_panel * max(panels(inner), panels(outer)))
     stage_bytes = plan.images * plan.stage_image
     # Behind V and M: a tile that is cut off (1 KiB), and the two tables of tiles.
-    task_bytes = buffers.spread(
-        stage_bytes + 36 * (v_step + m_step) + 1024 + 64 + 16 * plan.unit_tiles
-    )
+    task_bytes = buffers.spread(stage_bytes + 37 * step + 1024 + 64 + 16 * plan.unit_tiles)
     finish = HERE if finished else NO_FINISH
     ints = [
         *unit_ints(HERE, shape, strides, plan),
         image_ints(HERE, result_shape, result_strides, finish, accumulate),
         *(HERE, u_distance(inner, outer), HERE, task_bytes, stage_bytes),
-        *(v_step, 36 * v_step, m_step, m_panel, 36 * m_step, plan.unit_tiles),
+        *(step, m_panel, plan.unit_tiles),
     ]
     launch_plan = LaunchPlan(fused_forward, ints, tasks=min(threads, plan.count))
     return launch_plan, threads * task_bytes

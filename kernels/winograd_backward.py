@@ -107,11 +107,12 @@ def _plan(
     wanted = winograd.wanted_tiles(inner, outer)
     plan = tile_plan(n, outer, inner, (height, width), (1, 1), wanted, threads)
     tasks = min(threads, plan.count)
-    # V and M of the input gradient, then V and D of the weight gradient in the same place
+    # M and V of the input gradient, then V and D of the weight gradient in the same place
     panel_step = plan.unit_tiles * 64
-    v_step = buffers.spread(panel_step * panels(outer))
+    d_step = buffers.spread(panel_step * panels(outer))
     xv_step = buffers.spread(panel_step * panels(inner))
-    area = 36 * (v_step + xv_step)
+    step = max(d_step, xv_step)
+    area = max(37 * step, 36 * (d_step + xv_step))
     x_pixel = 4 * PANEL * panels(inner)
     stage_bytes = plan.images * plan.stage_image
     x_stage_bytes = plan.images * plan.stage_rows * plan.stage_columns * x_pixel
@@ -124,7 +125,7 @@ def _plan(
         *(HERE, winograd.u_distance(outer, inner), HERE, [HERE] * GRADIENT_VECTORS, relu),
         image_ints(HERE, x_shape, x_strides),
         *(HERE, task_bytes, stage_bytes, x_pixel, x_stage_bytes),
-        *(v_step, xv_step, 36 * v_step, xv_step, panel_step, 36 * xv_step, v_step),
+        *(step, xv_step, 36 * xv_step, d_step, panel_step),
         *(area, plan.unit_tiles, HERE, du_step, 36 * du_step),
     ]
     launch_plan = LaunchPlan(fused_backward, ints, (eps,), tasks)

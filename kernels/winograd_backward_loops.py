@@ -75,13 +75,14 @@ def fused_backward(ints, floats, task, tasks):
     y, factors, relu, x = ints[OWN + 3], int64_at(ints[OWN + 4]), ints[OWN + 5], ints[OWN + 6]
     buffer = ints[OWN + 7] + task * ints[OWN + 8]
     x_buffer, x_pixel = buffer + ints[OWN + 9], ints[OWN + 10]
-    first = x_buffer + ints[OWN + 11]  # V, and again V
-    v_position, xv_position = ints[OWN + 12], ints[OWN + 13]
-    m, m_position, m_panel = first + ints[OWN + 14], ints[OWN + 15], ints[OWN + 16]
-    d, d_position, panel_step = first + ints[OWN + 17], ints[OWN + 18], ints[OWN + 16]
-    scratch = first + ints[OWN + 19]
-    unit_tiles = ints[OWN + 20]
-    du, du_position = ints[OWN + 21] + task * ints[OWN + 23], ints[OWN + 22]
+    m = x_buffer + ints[OWN + 11]
+    step, panel_step = ints[OWN + 12], ints[OWN + 16]
+    v = m + step  # so M[xi] lies where V[xi - 1] was
+    xv, xv_step = m, ints[OWN + 13]
+    d, d_step = xv + ints[OWN + 14], ints[OWN + 15]
+    scratch = m + ints[OWN + 17]
+    unit_tiles = ints[OWN + 18]
+    du, du_position = ints[OWN + 19] + task * ints[OWN + 21], ints[OWN + 20]
     offsets = scratch + 1024  # 64 bytes of zeros, the rows of V, the rows of M, the norm's vectors
     v_rows = offsets + 64
     m_rows = v_rows + 8 * unit_tiles
@@ -99,12 +100,12 @@ def fused_backward(ints, floats, task, tasks):
         n, here, top, tiles = unit_of(ints, unit)
         stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
         _norm_gradient(ints, y, vectors, relu, n, here, top, buffer)
-        pixel, step = ints[STAGE_PIXEL], outer_panels * 64
-        transform_inputs(ints, buffer, pixel, tiles, outer, first, v_position, 64, step)
+        pixel, row = ints[STAGE_PIXEL], outer_panels * 64
+        transform_inputs(ints, buffer, pixel, tiles, outer, v, step, 64, row)
         multiply_unit(
             tiles,
-            first,
-            v_position,
+            v,
+            step,
             v_rows,
             offsets,
             outer,
@@ -112,22 +113,22 @@ def fused_backward(ints, floats, task, tasks):
             u_position,
             inner_panels,
             m,
-            m_position,
-            m_panel,
+            step,
+            panel_step,
             m_rows,
         )
-        write_tiles(ints, result, n, here, top, tiles, m, m_position, m_panel, scratch)
+        write_tiles(ints, result, n, here, top, tiles, m, step, panel_step, scratch)
         # in the same geometry as grad_out
         stage_windows(ints, int64_at(x), n, here, top, x_buffer, x_pixel)
-        transform_inputs(ints, x_buffer, x_pixel, tiles, inner, first, xv_position, panel_step, 64)
+        transform_inputs(ints, x_buffer, x_pixel, tiles, inner, xv, xv_step, panel_step, 64)
         at, row = buffer + patch, ints[STAGE_ROW]
-        transform_gradients(ints, at, 0, row, pixel, tiles, outer, d, d_position, panel_step)
+        transform_gradients(ints, at, 0, row, pixel, tiles, outer, d, d_step, panel_step)
         add_unit(
             tiles,
-            first,
-            xv_position,
+            xv,
+            xv_step,
             d,
-            d_position,
+            d_step,
             panel_step,
             offsets,
             inner,

@@ -254,11 +254,11 @@ def fused_forward(ints, floats, task, tasks):
     result = int64_at(ints[OWN])
     u, u_position = ints[OWN + 1], ints[OWN + 2]
     buffer = ints[OWN + 3] + task * ints[OWN + 4]
-    v, v_position = buffer + ints[OWN + 5], ints[OWN + 6]
-    m, m_position, m_panel = v + ints[OWN + 7], ints[OWN + 8], ints[OWN + 9]
-    scratch = m + ints[OWN + 10]
+    step, m_panel, unit_tiles = ints[OWN + 6], ints[OWN + 7], ints[OWN + 8]
+    m = buffer + ints[OWN + 5]
+    v = m + step  # so M[xi] lies where V[xi - 1] was
+    scratch = m + 37 * step
     offsets = scratch + 1024  # 64 bytes of zeros, then the rows of V, then the rows of M
-    unit_tiles = ints[OWN + 11]
     channels = ints[CHANNELS]
     panels, v_panels = (result[7] + PANEL - 1) // PANEL, (channels + PANEL - 1) // PANEL
     int64_at(offsets)[0] = 0
@@ -270,12 +270,12 @@ def fused_forward(ints, floats, task, tasks):
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
         n, here, top, tiles = unit_of(ints, unit)
         stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
-        pixel, step = ints[STAGE_PIXEL], v_panels * 64
-        transform_inputs(ints, buffer, pixel, tiles, channels, v, v_position, 64, step)
+        pixel, row = ints[STAGE_PIXEL], v_panels * 64
+        transform_inputs(ints, buffer, pixel, tiles, channels, v, step, 64, row)
         multiply_unit(
             tiles,
             v,
-            v_position,
+            step,
             v_rows,
             offsets,
             channels,
@@ -283,11 +283,11 @@ def fused_forward(ints, floats, task, tasks):
             u_position,
             panels,
             m,
-            m_position,
+            step,
             m_panel,
             m_rows,
         )
-        write_tiles(ints, result, n, here, top, tiles, m, m_position, m_panel, scratch)
+        write_tiles(ints, result, n, here, top, tiles, m, step, m_panel, scratch)
 
 
 @kernel(needs=[multiply_columns, add_square, stage_rows, transform_input, transform_gradient])
