@@ -45,7 +45,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels import joining
 from kernels.buffers import empty, empty_nhwc, scratch
+from kernels.joining import Pass, Waiting
 from kernels.norm_loops import normalize
 from kernels.norm_plan import (
     WIDTH,
@@ -150,12 +152,24 @@ def batch_norm_statistics(
     direct = len(given) == 2 and all(v.flags.c_contiguous for v in given.values())
     if x.size and _is_float32(x, *given.values()):
         plan, sums, nbytes = statistics_plan(x.shape, momentum, direct, get_num_threads())
-        work = scratch(nbytes)
-        values = (_channels_last(x), work, work + sums, mean, var, cut_off)
+        source = _channels_last(x)
+
+        def values(work: int) -> list[int | Array]:
+            return [
+                source,
+                work,
+                work + sums,
+                mean,
+                var,
+                cut_off,
+                *(given.values() if direct else ()),
+            ]
+
+        after = Pass((x.shape, momentum), values)
+        if not (direct and joining.join(x, "statistics", after)):
+            plan.launch(*values(scratch(nbytes)))
         if direct:
-            plan.launch(*values, *given.values())
             return Statistics(mean, var, cut_off)
-        plan.launch(*values)
         catch_up()
     elif x.size:
         catch_up()
@@ -201,18 +215,37 @@ def batch_norm_apply(
             scale = weight / np.sqrt(var + var.dtype.type(eps))
         vectors = [mean, scale, np.asarray(bias, scale.dtype)]
         return _normalized(x, vectors, residual, relu, keep_mask)
-    threads = get_num_threads()
-    plan, nbytes = normalize_plan(x.shape, eps, residual is not None, relu, keep_mask, threads)
     out = _empty(x.shape, later=True)
-    values: list[Any] = [_channels_last(x), scratch(nbytes), out]
-    if residual is not None:
-        values.append(_channels_last(residual))
-    passes = None
-    if keep_mask:
-        passes = _empty(x.shape, np.bool_, later=True)
-        values.append(passes)
-    plan.launch(*values, *[_contiguous(v) for v in (weight, bias, mean, var, cut_off)])
+    more: list[Array] = [] if residual is None else [_channels_last(residual)]
+    passes = _empty(x.shape, np.bool_, later=True) if keep_mask else None
+    if passes is not None:
+        more.append(passes)
+    vectors = [_contiguous(v) for v in (weight, bias, mean, var, cut_off)]
+    facts = (x.shape, eps, residual is not None, relu, keep_mask)
+    waiting = _Normalize(facts, _channels_last(x), out, [*more, *vectors])
+    if not joining.hold(waiting):
+        plan, nbytes = normalize_plan(*facts, get_num_threads())
+        plan.launch(*waiting.values(scratch(nbytes)))
     return out, passes
+
+
+class _Normalize(Waiting):
+    """A `normalize` that the convolution after it may join."""
+
+    def __init__(
+        self, facts: tuple[Any, ...], source: Array, out: Array, others: list[Array]
+    ) -> None:
+        self.facts, self.source, self.result, self.others = facts, source, out, others
+
+    def values(self, work: int) -> list[int | Array]:
+        return [self.source, work, self.result, *self.others]
+
+    def go(self) -> None:
+        plan, nbytes = normalize_plan(*self.facts, get_num_threads())
+        plan.go(*self.values(scratch(nbytes)))
+
+    def before(self) -> Pass:
+        return Pass(self.facts, self.values)
 
 
 def _check_residual(op: str, x: Array, residual: Array | None) -> None:

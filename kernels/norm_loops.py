@@ -209,48 +209,71 @@ def _merge_statistics(ints, momentum, pieces):
             running_var[c] = np.float32((1.0 - momentum) * old_var + momentum * unbiased)
 
 
-@kernel()
-def statistics(ints, floats, task, tasks):
-    """mean and var of each channel, and the running statistics.
+@njit(nogil=True)
+def begin_statistics(ints, task):
+    """Nothing seen yet."""
+    width = ints[3]
+    partials = float64_at(ints[1] + task * width * 16)
+    for j in range(2 * width):
+        partials[j] = 0.0
 
-    First the count-weighted mean and sum of squared deviations of each position, over this task's
-    rows."""
+
+@njit(nogil=True)
+def _add_block(ints, task, row, count, length, seen):
+    """Statistics of some rows, `length` positions of them, join those of the `seen` rows before."""
     x, partials, scratch = ints[0], ints[1] + task * ints[3] * 16, ints[2] + task * ints[3] * 12
-    width, rows, rest, block = ints[3], ints[4], ints[5], ints[6]
+    width = ints[3]
     mean, squares = float64_at(partials), float64_at(partials + width * 8)
     centre, shift, spread = (
         float32_at(scratch),
         float32_at(scratch + width * 4),
         float32_at(scratch + width * 8),
     )
-    for j in range(width):
-        mean[j] = 0.0
-        squares[j] = 0.0
-    row, end = share(rows, task, tasks), share(rows, task + 1, tasks)
-    seen = 0.0
-    rest_is_mine = rest > 0 and task == tasks - 1
-    while row < end or rest_is_mine:
+    block_at = x + row * width * 4
+    first = float32_at(block_at)
+    for j in range(length):
+        centre[j] = first[j] if seen == 0 else np.float32(mean[j])
+        shift[j] = np.float32(0)
+        spread[j] = np.float32(0)
+    _sum_deviations(block_at, width * 4, count, scratch, width * 4, length)
+    part, one = count / (seen + count), 1.0 / count
+    for j in range(length):
+        off = np.float64(shift[j]) * one  # the mean of the block - the centre
+        delta = np.float64(centre[j]) + off - mean[j]
+        mean[j] += delta * part
+        squares[j] += np.float64(spread[j]) - shift[j] * off + delta * delta * (seen * part)
+
+
+@njit(nogil=True)
+def add_statistics(ints, task, first, row, end):
+    """Statistics of rows `row` .. end-1 join those of the task's rows before, first .. row-1."""
+    block = ints[6]
+    while row < end:
         count = min(block, end - row)
-        length = width
-        if count == 0:
-            count, length, rest_is_mine = 1, rest, False
-        block_at = x + row * width * 4
-        first = float32_at(block_at)
-        for j in range(length):
-            centre[j] = first[j] if seen == 0.0 else np.float32(mean[j])
-            shift[j] = np.float32(0)
-            spread[j] = np.float32(0)
-        _sum_deviations(block_at, width * 4, count, scratch, width * 4, length)
-        part, one = count / (seen + count), 1.0 / count
-        for j in range(length):
-            off = np.float64(shift[j]) * one  # the mean of the block - the centre
-            delta = np.float64(centre[j]) + off - mean[j]
-            mean[j] += delta * part
-            squares[j] += np.float64(spread[j]) - shift[j] * off + delta * delta * (seen * part)
-        seen += count
+        _add_block(ints, task, row, count, ints[3], row - first)
         row += count
+
+
+@njit(nogil=True)
+def end_statistics(ints, momentum, tasks):
+    """This task has done its part."""
     if atomic_add(ints[7], 1) == tasks - 1:
-        _merge_statistics(ints, floats[0], tasks)
+        _merge_statistics(ints, momentum, tasks)
+
+
+@kernel()
+def statistics(ints, floats, task, tasks):
+    """mean and var of each channel, and the running statistics.
+
+    First the count-weighted mean and sum of squared deviations of each position, over this task's
+    rows."""
+    rows, rest = ints[4], ints[5]
+    first, end = share(rows, task, tasks), share(rows, task + 1, tasks)
+    begin_statistics(ints, task)
+    add_statistics(ints, task, first, first, end)
+    if rest > 0 and task == tasks - 1:
+        _add_block(ints, task, end, 1, rest, end - first)
+    end_statistics(ints, floats[0], tasks)
 
 
 @njit(nogil=True)
@@ -307,28 +330,42 @@ def _normalize_row(x, vectors, step, length, out, residual, passes, relu):
         results[j] = one
 
 
+@njit(nogil=True)
+def begin_normalize(ints, eps, task):
+    """The address of this task's vectors: those that are given, or its own, made now."""
+    width, vectors, channels = ints[6], ints[1], ints[9]
+    if channels != 0:
+        vectors += task * width * 12
+        prepare(int64_at(ints[10]), eps, vectors, channels, width // channels, 0)
+    return vectors
+
+
+@njit(nogil=True)
+def normalize_rows(ints, vectors, row, end):
+    """`normalize` for rows `row` .. end-1, the shorter row being the last of all."""
+    relu, width, rows, rest = ints[5], ints[6], ints[7], ints[8]
+    for r in range(row, end):
+        at = r * width * 4
+        residual = ints[3] + at if ints[3] != 0 else 0
+        passes = ints[4] + r * width if ints[4] != 0 else 0
+        length = width if r < rows else rest
+        _normalize_row(
+            ints[0] + at, vectors, 4 * width, length, ints[2] + at, residual, passes, relu
+        )
+
+
 @kernel()
 def normalize(ints, floats, task, tasks):
     """out = (x - centre) * scale + shift, then + residual and relu where wanted.
 
     `passes` (bytes) gets 1 where relu lets its input through. The vectors are either given, one set
     for all tasks, or each task makes its own."""
-    relu, width, rows, rest = ints[5], ints[6], ints[7], ints[8]
-    vectors, channels, of = ints[1], ints[9], int64_at(ints[10])
-    if channels != 0:
-        vectors += task * width * 12
-        prepare(of, floats[0], vectors, channels, width // channels, 0)
+    rows, rest = ints[7], ints[8]
     end = share(rows, task + 1, tasks)
     if rest > 0 and task == tasks - 1:
         end += 1
-    for row in range(share(rows, task, tasks), end):
-        at = row * width * 4
-        residual = ints[3] + at if ints[3] != 0 else 0
-        passes = ints[4] + row * width if ints[4] != 0 else 0
-        length = width if row < rows else rest
-        _normalize_row(
-            ints[0] + at, vectors, 4 * width, length, ints[2] + at, residual, passes, relu
-        )
+    vectors = begin_normalize(ints, floats[0], task)
+    normalize_rows(ints, vectors, share(rows, task, tasks), end)
 
 
 @njit(nogil=True)
@@ -357,45 +394,72 @@ def _merge_gradient_sums(ints, eps, pieces):
         offset[c] = np.float32(cut_off * of_x - scale * grads / m)
 
 
+@njit(nogil=True)
+def begin_gradient_sums(ints, eps, task):
+    """Nothing summed yet; the vectors that `_sum_gradients` reads."""
+    width, channels = ints[5], ints[12]
+    vectors = ints[2] + task * width * 12
+    prepare(int64_at(ints[13]), eps, vectors, channels, width // channels, 0)
+    totals = float64_at(ints[3] + task * width * 24)
+    for j in range(3 * width):
+        totals[j] = 0.0
+
+
+@njit(nogil=True)
+def _add_gradients(ints, task, row, count, length):
+    """Sums of some rows, `length` positions of them, join the task's."""
+    width = ints[5]
+    scratch = ints[4] + task * width * 16
+    totals, sums = float64_at(ints[3] + task * width * 24), float32_at(scratch)
+    for j in range(3 * width):
+        sums[j] = np.float32(0)
+    at = row * width
+    _sum_gradients(
+        ints[0] + 4 * at,
+        ints[1] + 4 * at,
+        ints[2] + task * width * 12,
+        ints[9],
+        ints[10] + at,
+        ints[17] + 4 * at,
+        width * 4,
+        count,
+        scratch,
+        length,
+    )
+    for j in range(3 * width):
+        totals[j] += sums[j]
+
+
+@njit(nogil=True)
+def add_gradient_sums(ints, task, row, end):
+    """Sums of rows `row` .. end-1 join the task's."""
+    block = ints[8]
+    while row < end:
+        count = min(block, end - row)
+        _add_gradients(ints, task, row, count, ints[5])
+        row += count
+
+
+@njit(nogil=True)
+def end_gradient_sums(ints, eps, tasks):
+    """This task has done its part."""
+    if atomic_add(ints[11], 1) == tasks - 1:
+        _merge_gradient_sums(ints, eps, tasks)
+
+
 @kernel()
 def gradient_sums(ints, floats, task, tasks):
     """grad_weight and grad_bias, slope and offset.
 
     First the sums of grad, grad * (x - centre) and x - centre at each position, over this task's
     rows. What counts of grad: see `_sum_gradients`."""
-    partials, scratch = ints[3] + task * ints[5] * 24, ints[4] + task * ints[5] * 16
-    width, rows, rest, block, relu = ints[5], ints[6], ints[7], ints[8], ints[9]
-    vectors, channels = ints[2] + task * width * 12, ints[12]
-    prepare(int64_at(ints[13]), floats[0], vectors, channels, width // channels, 0)
-    totals, sums = float64_at(partials), float32_at(scratch)
-    for j in range(3 * width):
-        totals[j] = 0.0
-    row, end = share(rows, task, tasks), share(rows, task + 1, tasks)
-    rest_is_mine = rest > 0 and task == tasks - 1
-    while row < end or rest_is_mine:
-        count = min(block, end - row)
-        length = width
-        if count == 0:
-            count, length, rest_is_mine = 1, rest, False
-        for j in range(3 * width):
-            sums[j] = np.float32(0)
-        _sum_gradients(
-            ints[0] + row * width * 4,
-            ints[1] + row * width * 4,
-            vectors,
-            relu,
-            ints[10] + row * width,
-            ints[17] + row * width * 4,
-            width * 4,
-            count,
-            scratch,
-            length,
-        )
-        for j in range(3 * width):
-            totals[j] += sums[j]
-        row += count
-    if atomic_add(ints[11], 1) == tasks - 1:
-        _merge_gradient_sums(ints, floats[0], tasks)
+    rows, rest = ints[6], ints[7]
+    begin, end = share(rows, task, tasks), share(rows, task + 1, tasks)
+    begin_gradient_sums(ints, floats[0], task)
+    add_gradient_sums(ints, task, begin, end)
+    if rest > 0 and task == tasks - 1:
+        _add_gradients(ints, task, end, 1, rest)
+    end_gradient_sums(ints, floats[0], tasks)
 
 
 @njit(nogil=True)

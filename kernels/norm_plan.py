@@ -12,9 +12,11 @@ offset.
 
 import math
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 from kernels.norm_loops import gradient, gradient_sums, normalize, statistics
 from kernels.parallel import HERE, LaunchPlan
+from kernels.winograd_plan import TilePlan
 
 WIDTH = 256
 """Least number of positions in a row: an inner loop of 16 to 64 vectors."""
@@ -42,6 +44,10 @@ class Rows:
         self.block = min(max(BLOCK // self.width, 8), 64)
         self.tasks = 1 if self.count * self.channels < ONE_THREAD else threads
 
+    def of_image(self, pixels: int) -> int:
+        """Rows in an image of so many pixels; 0 if rows go from one image to the next."""
+        return 0 if pixels % self.wide else pixels // self.wide
+
     def vectors(self, n: int) -> int:
         """Bytes of n float32 at each position, for each task."""
         return 4 * n * self.tasks * self.width
@@ -54,14 +60,17 @@ def statistics_plan(
     """To be given: x, room for sums, for those of a block; mean, var, cut_off; the running
     statistics. Bytes of the sums, and of both."""
     rows = Rows(shape, SUM_WIDTH, threads)
-    ints = [
+    plan = LaunchPlan(statistics, statistics_ints(rows, running), (momentum,), rows.tasks)
+    sums = 2 * rows.vectors(2)  # float64
+    return plan, sums, sums + rows.vectors(4)
+
+
+def statistics_ints(rows: Rows, running: bool) -> list[Any]:
+    return [
         *(HERE, HERE, HERE, rows.width, rows.rows, rows.rest, rows.block, [0]),
         *(HERE, HERE, HERE, rows.channels, rows.wide, rows.left),
         *((1, HERE, HERE) if running else (0, 0, 0)),
     ]
-    sums = 2 * rows.vectors(2)  # float64
-    plan = LaunchPlan(statistics, ints, (momentum,), rows.tasks)
-    return plan, sums, sums + rows.vectors(4)
 
 
 @lru_cache(maxsize=512)
@@ -71,11 +80,15 @@ def normalize_plan(
     """To be given: x, room for factors, out, residual and passes where there are such; vectors.
     Bytes of the factors."""
     rows = Rows(shape, WIDTH, threads)
-    ints = [
+    ints = normalize_ints(rows, residual, relu, passes)
+    return LaunchPlan(normalize, ints, (eps,), rows.tasks), rows.vectors(3)
+
+
+def normalize_ints(rows: Rows, residual: bool, relu: bool, passes: bool) -> list[Any]:
+    return [
         *(HERE, HERE, HERE, HERE if residual else 0, HERE if passes else 0, int(relu)),
         *(rows.width, rows.rows, rows.rest, rows.channels, [HERE] * VECTORS),
     ]
-    return LaunchPlan(normalize, ints, (eps,), rows.tasks), rows.vectors(3)
 
 
 @lru_cache(maxsize=512)
@@ -99,12 +112,67 @@ def sums_plan(
     `counts` is 2; vectors; grad_weight, grad_bias, masked. Bytes of the sums, of sums and factors,
     and of all."""
     rows = Rows(shape, SUM_WIDTH, threads)
-    ints = [
+    plan = LaunchPlan(gradient_sums, sums_ints(rows, counts), (eps,), rows.tasks)
+    first = 2 * rows.vectors(3)  # float64
+    second = first + rows.vectors(3)
+    return plan, first, second, second + rows.vectors(4)
+
+
+def sums_ints(rows: Rows, counts: int) -> list[Any]:
+    return [
         *(HERE, HERE, HERE, HERE, HERE, rows.width, rows.rows, rows.rest, rows.block),
         *(counts, HERE if counts == 2 else 0, [0], rows.channels),
         *([HERE] * GRADIENT_VECTORS, rows.count, HERE, HERE, HERE),
     ]
-    first = 2 * rows.vectors(3)  # float64
-    second = first + rows.vectors(3)
-    plan = LaunchPlan(gradient_sums, ints, (eps,), rows.tasks)
-    return plan, first, second, second + rows.vectors(4)
+
+
+# ----------------------------------------------------------------- as a part of a convolution's units
+
+
+class Joined(NamedTuple):
+    """A pass over an activation as a part of a launch that works unit by unit.
+
+    ints         its arguments, and its rows in an image
+    work_bytes   its working memory
+    """
+
+    ints: tuple[list[Any], int]
+    work_bytes: int
+
+
+NOT_JOINED = Joined(([], 0), 0)
+
+
+def normalize_in_units(facts: tuple[Any, ...], units: TilePlan, tasks: int) -> Joined | None:
+    """`normalize` before a convolution, with the facts (shape, eps, residual, relu, passes). None
+    if a unit is not some whole images, or an image not some whole rows."""
+    shape, _, *options = facts
+    rows = Rows(shape, WIDTH, tasks)
+    image_rows = rows.of_image(math.prod(shape[2:]))
+    if units.bands > 1 or not image_rows:
+        return None
+    return Joined((normalize_ints(rows, *options), image_rows), 12 * rows.width * tasks)
+
+
+def statistics_in_units(facts: tuple[Any, ...], units: TilePlan, tasks: int) -> Joined | None:
+    """`statistics` after a convolution, with the facts (shape, momentum). None if it would take
+    other rows together, or by other tasks, than alone."""
+    rows = Rows(facts[0], SUM_WIDTH, tasks)
+    image_rows = _summed_rows(rows, facts[0], units, tasks)
+    sums = 2 * rows.vectors(2)
+    ints = statistics_ints(rows, True)
+    return Joined((ints, image_rows), sums + rows.vectors(4)) if image_rows else None
+
+
+def _summed_rows(rows: Rows, shape: tuple[int, ...], units: TilePlan, tasks: int) -> int:
+    """Rows in an image, if units are made of whole blocks of them, and a task's units have the rows
+    that the task would sum alone; else 0."""
+    image_rows = rows.of_image(math.prod(shape[2:]))
+    if not image_rows or units.bands > 1 or units.images * image_rows % rows.block:
+        return 0
+    images = [
+        min(units.count * task // tasks * units.images, shape[0]) for task in range(tasks + 1)
+    ]
+    own = [rows.rows * task // tasks for task in range(tasks + 1)]
+    same = rows.tasks == tasks and own == [n * image_rows for n in images]
+    return image_rows if same else 0

@@ -30,6 +30,10 @@ that a kernel has yet to read:
   belongs to `buffers` and need not: it may go to the next kernel at once, which comes later
   (buffers.py takes care of the rest).
 
+Joining. Where a launch reads what the one before wrote, and both go over activations that no cache
+holds, they may be done together, unit by unit. So a launch may be held back (joining.py); the next
+one takes it along, or else it is let go as it is, before anything else is launched or looked at.
+
 workers.py has the threads.
 """
 
@@ -46,7 +50,15 @@ from kernels.addresses import address, addresses
 from kernels.buffers import is_reused
 from kernels.cache import Kernel
 from kernels.language import njit
-from kernels.workers import MOST, ahead, catch_up, do, put_off
+from kernels.workers import (
+    MOST,
+    ahead,
+    catch_up,
+    do,
+    let_go,
+    publish_ahead,
+    put_off,
+)
 
 
 def cores_available() -> int:
@@ -159,8 +171,25 @@ class LaunchPlan:
             else:
                 self._ints[place] = value
 
-    def launch(self, *values: int | np.ndarray, keep: Sequence[Any] = ()) -> None:
-        """Run it with these in the places of HERE; as `launch` with later=True."""
+    def launch(
+        self, *values: int | np.ndarray, keep: Sequence[Any] = (), beside: bool = False
+    ) -> None:
+        """Run it with these in the places of HERE; as `launch` with later=True.
+
+        beside   it has nothing to do with a launch that is held back: neither reads what the other
+                 writes"""
+        integers = self._filled(values)
+        hold = [v for v in values if type(v) is not int and not is_reused(v)]
+        _run(self.body, integers, self._floats, self.tasks, True, (self, hold, keep), beside)
+
+    def go(self, *values: int | np.ndarray) -> None:
+        """Publish it, after it was held back."""
+        integers = self._filled(values)
+        hold = (self, integers, [v for v in values if type(v) is not int and not is_reused(v)])
+        ints_at, floats_at = integers.buffer_info()[0], self._floats.buffer_info()[0]
+        publish_ahead(self.body, ints_at, floats_at, self.tasks, hold)
+
+    def _filled(self, values: Sequence[int | np.ndarray]) -> "array[int]":
         # these lines run a hundred times in a training step
         integers = self._ints[:]
         begin = integers.buffer_info()[0]
@@ -168,8 +197,7 @@ class LaunchPlan:
             integers[place] = begin + offset
         for place, number in zip(self._given, addresses(values), strict=True):
             integers[place] = number
-        hold = [v for v in values if type(v) is not int and not is_reused(v)]
-        _run(self.body, integers, self._floats, self.tasks, True, (self, hold, keep))
+        return integers
 
 
 def _run(
@@ -179,8 +207,11 @@ def _run(
     tasks: int,
     later: bool,
     hold: Any,
+    beside: bool = False,
 ) -> None:
     """Run a body now, or put it off; `hold` has what must live until it is done."""
+    if ahead.waiting is not None and not beside and ahead.owner == get_ident():
+        let_go()
     ints_at, floats_at = integers.buffer_info()[0], numbers.buffer_info()[0]
     if (
         later

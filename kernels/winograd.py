@@ -32,7 +32,7 @@ the direct path.
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ from numpy.typing import NDArray
 from kernels import buffers, winograd_few
 from kernels.conv_direct import one_step_positions
 from kernels.finish import NO_FINISH, Finish, FinishTable, finish_result
+from kernels.joining import Pass, Waiting, exchange, hold, waiting_for
+from kernels.norm_plan import NOT_JOINED, normalize_in_units, statistics_in_units
 from kernels.parallel import HERE, LaunchPlan, get_num_threads, launch
 from kernels.prepared import Prepared
 from kernels.winograd_loops import (
@@ -184,22 +186,15 @@ def _convolve(
             prepared.keep("winograd", ready)
     u, u_step = ready
     if inner * outer < BY_STEP_FROM**2:
-        plan, work_bytes = _fused_plan(
-            source.shape,
-            source.strides,
-            result.shape,
-            result.strides,
-            padding,
-            finish is not None,
-            accumulate,
-            get_num_threads(),
-        )
-        work = buffers.scratch(work_bytes)
+        facts = (source.shape, source.strides, result.shape, result.strides, padding)
+        waiting = _Convolution(facts, source, result, u, accumulate)
         if finish is None:
-            plan.launch(source, result, u, work)
-        else:
-            table = FinishTable(finish, outer)
-            plan.launch(source, result, table.numbers, u, work, keep=(table,))
+            waiting.launch()
+            return
+        way = _fused_way(*facts, True, accumulate, get_num_threads())
+        table = FinishTable(finish, outer)
+        work = buffers.scratch(way.work_bytes)
+        way.plan.launch(source, result, table.numbers, u, work, keep=(table,))
         return
     for part in _rounds(source.shape[0], size, inner, outer):
         # the residual is cut with the images
@@ -217,7 +212,7 @@ def transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Ar
         weight.strides, inner, outer, turned, get_num_threads()
     )
     u = buffers.aligned(36 * u_step, later=True)
-    plan.launch(weight, u, buffers.scratch(scratch_bytes))
+    plan.launch(weight, u, buffers.scratch(scratch_bytes), beside=True)
     return u, u_step
 
 
@@ -241,8 +236,68 @@ def _transform_plan(
     return plan, u_step, tasks * TOGETHER * KERNEL
 
 
+class _Convolution(Waiting):
+    """A convolution unit by unit, which a batch norm before it and one after it may join."""
+
+    def __init__(
+        self, facts: tuple[Any, ...], source: Array, result: Array, u: Array, accumulate: bool
+    ) -> None:
+        self.facts, self.accumulate = facts, accumulate
+        self.source, self.result, self.u = source, result, u
+        self.first: Pass | None = None
+
+    def launch(self) -> None:
+        """Now, or held back if this thread runs ahead."""
+        waiting = waiting_for(self.source)
+        if waiting is not None:
+            self.first = waiting.before()
+            if self.first is not None and self._way() is not None and exchange(waiting, self):
+                return
+            self.first = None
+        if not hold(self):
+            way = self._way()
+            assert way is not None
+            way.plan.launch(*self._values(way))
+
+    def go(self) -> None:
+        way = self._way()
+        assert way is not None
+        way.plan.go(*self._values(way))
+
+    def go_with(self, kind: str, after: Pass) -> bool:
+        way = self._way(after.facts) if kind == "statistics" else None
+        if way is not None:
+            way.plan.go(*self._values(way, after))
+        return way is not None
+
+    def _way(self, after: tuple[Any, ...] | None = None) -> "_Way | None":
+        before = None if self.first is None else self.first.facts
+        threads = get_num_threads()
+        return _fused_way(*self.facts, False, self.accumulate, threads, before, after)
+
+    def _values(self, way: "_Way", after: Pass | None = None) -> list[int | Array]:
+        work = buffers.scratch(way.work_bytes)
+        values: list[int | Array] = [self.source, self.result, self.u, work]
+        if self.first is not None:
+            values += self.first.values(work + way.before_at)
+        if after is not None:
+            values += after.values(work + way.after_at)
+        return values
+
+
+class _Way(NamedTuple):
+    """How a convolution is done unit by unit. To be given: source, result, the table of what
+    follows if it is to be finished, U, working memory; then what the passes before and after it
+    want, whose working memory begins at before_at and after_at."""
+
+    plan: LaunchPlan
+    work_bytes: int
+    before_at: int
+    after_at: int
+
+
 @lru_cache(maxsize=512)
-def _fused_plan(
+def _fused_way(
     shape: tuple[int, ...],
     strides: tuple[int, ...],
     result_shape: tuple[int, ...],
@@ -251,12 +306,18 @@ def _fused_plan(
     finished: bool,
     accumulate: bool,
     threads: int,
-) -> tuple[LaunchPlan, int]:
-    """How a convolution is done unit by unit, and the bytes of working memory. To be given: source,
-    result, the table of what follows if it is to be finished, U, working memory."""
+    before: tuple[Any, ...] | None = None,
+    after: tuple[Any, ...] | None = None,
+) -> _Way | None:
+    """The way, with the passes (their facts) before and after it; None if these cannot join."""
     inner, outer = shape[1], result_shape[1]
     size = (result_shape[2], result_shape[3])
     plan = tile_plan(shape[0], inner, outer, size, padding, wanted_tiles(inner, outer), threads)
+    tasks = min(threads, plan.count)
+    first = NOT_JOINED if before is None else normalize_in_units(before, plan, tasks)
+    last = NOT_JOINED if after is None else statistics_in_units(after, plan, tasks)
+    if first is None or last is None:
+        return None
     m_panel = plan.unit_tiles * 64
     step = buffers.spread(m_panel * max(panels(inner), panels(outer)))
     stage_bytes = plan.images * plan.stage_image
@@ -267,10 +328,17 @@ def _fused_plan(
         *unit_ints(HERE, shape, strides, plan),
         image_ints(HERE, result_shape, result_strides, finish, accumulate),
         *(HERE, u_distance(inner, outer), HERE, task_bytes, stage_bytes),
-        *(step, m_panel, plan.unit_tiles),
+        *(step, m_panel, plan.unit_tiles, *first.ints, *last.ints),
     ]
-    launch_plan = LaunchPlan(fused_forward, ints, tasks=min(threads, plan.count))
-    return launch_plan, threads * task_bytes
+    numbers = (before[1] if before else 0.0, after[1] if after else 0.0)
+    before_at = threads * task_bytes
+    after_at = before_at + -(-first.work_bytes // 64) * 64
+    return _Way(
+        LaunchPlan(fused_forward, ints, numbers, tasks),
+        after_at + last.work_bytes,
+        before_at,
+        after_at,
+    )
 
 
 def _convolve_by_step(

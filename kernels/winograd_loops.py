@@ -4,6 +4,13 @@ from kernels.cache import kernel
 from kernels.finish import finish_pixels
 from kernels.language import njit
 from kernels.microkernel import TOGETHER, multiply_columns, multiply_rows
+from kernels.norm_loops import (
+    add_statistics,
+    begin_normalize,
+    begin_statistics,
+    end_statistics,
+    normalize_rows,
+)
 from kernels.packing import stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
@@ -250,7 +257,8 @@ def add_unit(
 
 @kernel(needs=[multiply_rows, multiply_square, stage_rows, transform_input, transform_output])
 def fused_forward(ints, floats, task, tasks):
-    """stage -> V -> M -> result, unit by unit."""
+    """stage -> V -> M -> result, unit by unit; and with each unit, a batch norm's `normalize` that
+    writes the source, and `statistics` of the result."""
     result = int64_at(ints[OWN])
     u, u_position = ints[OWN + 1], ints[OWN + 2]
     buffer = ints[OWN + 3] + task * ints[OWN + 4]
@@ -267,8 +275,18 @@ def fused_forward(ints, floats, task, tasks):
     for t in range(unit_tiles):
         int64_at(v_rows)[t] = t * v_panels * 64
         int64_at(m_rows)[t] = t * 64
-    for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
+    before, before_rows = int64_at(ints[OWN + 9]), ints[OWN + 10]
+    after, after_rows = int64_at(ints[OWN + 11]), ints[OWN + 12]
+    vectors = 0
+    if before_rows:
+        vectors = begin_normalize(before, floats[0], task)
+    if after_rows:
+        begin_statistics(after, task)
+    begin, end = share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)
+    for unit in range(begin, end):
         n, here, top, tiles = unit_of(ints, unit)
+        if before_rows:
+            normalize_rows(before, vectors, n * before_rows, (n + here) * before_rows)
         stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
         pixel, row = ints[STAGE_PIXEL], v_panels * 64
         transform_inputs(ints, buffer, pixel, tiles, channels, v, step, 64, row)
@@ -288,6 +306,11 @@ def fused_forward(ints, floats, task, tasks):
             m_rows,
         )
         write_tiles(ints, result, n, here, top, tiles, m, step, m_panel, scratch)
+        if after_rows:
+            first, row = begin * ints[UNIT_IMAGES] * after_rows, n * after_rows
+            add_statistics(after, task, first, row, (n + here) * after_rows)
+    if after_rows:
+        end_statistics(after, floats[1], tasks)
 
 
 @kernel(needs=[multiply_columns, add_square, stage_rows, transform_input, transform_gradient])

@@ -7,7 +7,8 @@ waits for it.
 
 Usually the caller publishes a job and works with the helpers until it is done (`do`). Within
 `run_ahead` it may go on to prepare the next jobs while the helpers work (`put_off`); `catch_up` is
-when it joins them. parallel.py explains what that is good for and what must be observed.
+when it joins them. A job may also be held back for the next one to join it (`hold_back`).
+parallel.py explains what that is good for and what must be observed.
 
 Idle helpers look for work for some microseconds (SPINS) and then sleep; the caller wakes them.
 All of this runs in compiled code that holds no Python lock. Threads are started when first
@@ -44,7 +45,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
-from typing import Any
+from typing import Any, Protocol
 
 from kernels.atomic import (
     atomic_add,
@@ -226,14 +227,23 @@ class _Pool:
 _pool = _Pool()
 
 
+class Waiting(Protocol):
+    """A launch that is held back."""
+
+    def go(self) -> None:
+        """Publish it, by `publish_ahead`: one or two jobs."""
+
+
 class _Ahead:
     """What is known of the thread that runs ahead.
 
     door     held by it
     owner    its number, None if no thread runs ahead
     allowed  whether it says that jobs may be put off now
-    pending  whether it has put off jobs that may not be done
+    pending  whether it has put off jobs that may not be done, or holds one back
     held     what these jobs need to stay alive
+    waiting  the launch that it holds back, if any
+    letting_go   held while that launch is let go
     """
 
     def __init__(self) -> None:
@@ -242,6 +252,8 @@ class _Ahead:
         self.allowed = False
         self.pending = False
         self.held: list[Any] = []
+        self.waiting: Waiting | None = None
+        self.letting_go = threading.Lock()
 
 
 ahead = _Ahead()
@@ -272,18 +284,52 @@ def put_off(body: Kernel, ints: int, floats: int, tasks: int, hold: Any) -> bool
     is not the time to do so, and nothing was done."""
     if not ahead.allowed or ahead.owner != get_ident():
         return False
-    if len(ahead.held) == JOBS - 1:  # `do` needs one, too
+    if len(ahead.held) >= JOBS - 3:  # what is held back needs two, and `do` one
         catch_up()
+    if not _begin():
+        return False
+    publish_ahead(body, ints, floats, tasks, hold)
+    return True
+
+
+def _begin() -> bool:
+    """Whether jobs may be put off: if no other thread has some."""
     if not ahead.pending:
         if not _pool.busy.acquire(blocking=False):
             return False
         ahead.pending = True
+    return True
+
+
+def publish_ahead(body: Kernel, ints: int, floats: int, tasks: int, hold: Any) -> None:
+    """Publish a job whose time has come."""
     helpers = max(1, tasks - 1)
     if len(_pool.threads) < helpers:
         _pool.grow(helpers)
     ahead.held.append(hold)
     publish.call(_pool.state, body.address, ints, floats, tasks, helpers)
+
+
+def hold_back(waiting: Waiting) -> bool:
+    """Keep a launch, put off, until the caller takes it back (`ahead.waiting = None`) to do it
+    together with the next one, or until it is let go. Returns False if this is not the time to do
+    so, and nothing was done."""
+    if not ahead.allowed or ahead.owner != get_ident():
+        return False
+    let_go()
+    if not _begin():
+        return False
+    ahead.waiting = waiting
     return True
+
+
+def let_go() -> None:
+    """Publish the launch that is held back, if there is one. Any thread may."""
+    if ahead.waiting is not None:
+        with ahead.letting_go:
+            waiting, ahead.waiting = ahead.waiting, None
+            if waiting is not None:
+                waiting.go()
 
 
 def catch_up() -> None:
@@ -293,6 +339,7 @@ def catch_up() -> None:
         if ahead.owner == get_ident():
             _settle()
         else:
+            let_go()
             _work_off()
 
 
@@ -308,6 +355,7 @@ def _settle() -> None:
     interrupt: KeyboardInterrupt | None = None
     while True:
         try:
+            let_go()
             _work_off()
             break
         except KeyboardInterrupt as error:  # the helpers still use the caller's arrays
@@ -373,7 +421,8 @@ def _after_fork() -> None:
     _pool = _Pool()
     if ahead.owner != get_ident():
         ahead.door = threading.Lock()
-    ahead.owner, ahead.allowed, ahead.pending = None, False, False
+    ahead.letting_go = threading.Lock()
+    ahead.owner, ahead.allowed, ahead.pending, ahead.waiting = None, False, False, None
     ahead.held.clear()
 
 
