@@ -21,7 +21,6 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from kernels import workers

@@ -381,13 +381,14 @@ def batch_norm_backward_later(
         if not in_place and grad is grad_out:
             masked = _empty(x.shape, later=True)
     plan, first, second, nbytes = sums_plan(x.shape, eps, counts, get_num_threads())
-    work = scratch(nbytes)
-    plan.launch(
-        *(grad, source, work + first, work, work + second),
-        *kept,
-        *vectors,
-        *(grad_weight, grad_bias, masked),
-    )
+
+    def values(work: int) -> list[int | Array]:
+        rooms = (work + first, work, work + second)
+        return [grad, source, *rooms, *kept, *vectors, grad_weight, grad_bias, masked]
+
+    after = Pass((x.shape, eps, counts), values)
+    if not joining.join(grad, "gradient sums", after):
+        plan.launch(*values(scratch(nbytes)))
     later = NormGradient(masked, source, vectors, eps, counts % 2)
     grads = (later, grad_weight, grad_bias)
     return (*grads, masked) if kept else grads

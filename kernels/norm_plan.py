@@ -126,7 +126,7 @@ def sums_ints(rows: Rows, counts: int) -> list[Any]:
     ]
 
 
-# ----------------------------------------------------------------- as a part of a convolution's units
+# --------------------------------------------------------------- as a part of a convolution's units
 
 
 class Joined(NamedTuple):
@@ -162,6 +162,15 @@ def statistics_in_units(facts: tuple[Any, ...], units: TilePlan, tasks: int) -> 
     sums = 2 * rows.vectors(2)
     ints = statistics_ints(rows, True)
     return Joined((ints, image_rows), sums + rows.vectors(4)) if image_rows else None
+
+
+def sums_in_units(facts: tuple[Any, ...], units: TilePlan, tasks: int) -> Joined | None:
+    """`gradient_sums` after a convolution's gradients, with the facts (shape, eps, counts). None as
+    for statistics."""
+    rows = Rows(facts[0], SUM_WIDTH, tasks)
+    image_rows = _summed_rows(rows, facts[0], units, tasks)
+    ints = sums_ints(rows, facts[2])
+    return Joined((ints, image_rows), 3 * rows.vectors(3) + rows.vectors(4)) if image_rows else None
 
 
 def _summed_rows(rows: Rows, shape: tuple[int, ...], units: TilePlan, tasks: int) -> int:

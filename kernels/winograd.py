@@ -400,11 +400,14 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
     finish_weight_gradient(du, n_partials, result)
 
 
-def finish_weight_gradient(du: Array, n_partials: int, result: Array) -> None:
+def finish_weight_gradient(
+    du: Array, n_partials: int, result: Array, held_back: bool = False
+) -> None:
     """result (O, C, 3, 3, C order) from the sum of the tasks' dU."""
     outer, inner = result.shape[:2]
     plan, scratch_bytes = _finish_plan(outer, inner, n_partials, get_num_threads())
-    plan.launch(du, result, buffers.scratch(scratch_bytes))
+    run = plan.go if held_back else plan.launch
+    run(du, result, buffers.scratch(scratch_bytes))
 
 
 @lru_cache(maxsize=512)

@@ -14,15 +14,16 @@ in whole panels.
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels import buffers, winograd, winograd_few
 from kernels.finish import NO_FINISH
+from kernels.joining import Pass, Waiting, hold
 from kernels.norm import NormGradient
-from kernels.norm_plan import GRADIENT_VECTORS
+from kernels.norm_plan import GRADIENT_VECTORS, NOT_JOINED, sums_in_units
 from kernels.parallel import HERE, LaunchPlan, get_num_threads
 from kernels.winograd_backward_loops import fused_backward
 from kernels.winograd_plan import image_ints, panels, tile_plan, unit_ints
@@ -62,34 +63,87 @@ def conv2d_backward(
     """
     inner, outer = x.shape[1], weight.shape[0]
     u, _ = winograd.transformed(weight, outer, inner, True)
-    plan, work_bytes, du_bytes = _plan(
-        grad_out.shape,
-        x.shape,
-        x.strides,
-        grad_x.strides,
-        accumulate,
-        grad_out.relu,
-        grad_out.eps,
-        get_num_threads(),
-    )
-    du = buffers.aligned(du_bytes, later=True)
-    plan.launch(
-        grad_out.grad,
-        grad_x,
-        u,
-        grad_out.x,
-        *grad_out.vectors,
-        x,
-        buffers.scratch(work_bytes),
-        du,
-    )
     result = buffers.empty(weight.shape, later=True)
-    winograd.finish_weight_gradient(du, plan.tasks, result)
+    gradients = _Gradients(grad_out, x, u, grad_x, result, accumulate)
+    if not hold(gradients):
+        gradients.launch()
     return result
 
 
+class _Gradients(Waiting):
+    """Both gradients unit by unit, which the sums of the batch norm before them may join.
+
+    grad_x (`result`) is written, or added to; grad_w is written"""
+
+    def __init__(
+        self,
+        grad_out: NormGradient,
+        x: Array,
+        u: Array,
+        grad_x: Array,
+        grad_w: Array,
+        accumulate: bool,
+    ) -> None:
+        self.grad_out, self.x, self.u = grad_out, x, u
+        self.result, self.grad_w = grad_x, grad_w
+        self.facts = (
+            grad_out.shape,
+            x.shape,
+            x.strides,
+            grad_x.strides,
+            accumulate,
+            grad_out.relu,
+            grad_out.eps,
+        )
+
+    def launch(self) -> None:
+        way = self._way()
+        assert way is not None
+        values, du = self._values(way)
+        way.plan.launch(*values)
+        winograd.finish_weight_gradient(du, way.plan.tasks, self.grad_w)
+
+    def go(self) -> None:
+        way = self._way()
+        assert way is not None
+        self._go(way)
+
+    def go_with(self, kind: str, after: Pass) -> bool:
+        way = self._way(after.facts) if kind == "gradient sums" else None
+        if way is not None:
+            self._go(way, after)
+        return way is not None
+
+    def _go(self, way: "_Way", after: Pass | None = None) -> None:
+        values, du = self._values(way, after)
+        way.plan.go(*values)
+        winograd.finish_weight_gradient(du, way.plan.tasks, self.grad_w, held_back=True)
+
+    def _way(self, after: tuple[Any, ...] | None = None) -> "_Way | None":
+        return _way(*self.facts, get_num_threads(), after)
+
+    def _values(self, way: "_Way", after: Pass | None = None) -> tuple[list[int | Array], Array]:
+        """What the plan wants, and dU."""
+        du = buffers.aligned(way.du_bytes, later=True)
+        work = buffers.scratch(way.work_bytes)
+        later = [] if after is None else after.values(work + way.after_at)
+        grad_out = self.grad_out
+        values = [grad_out.grad, self.result, self.u, grad_out.x, *grad_out.vectors]
+        return [*values, self.x, work, du, *later], du
+
+
+class _Way(NamedTuple):
+    """How it is done. To be given: grad, grad_x, U, y, the norm's vectors, x, working memory, dU;
+    then what the pass after it wants, whose working memory begins at after_at."""
+
+    plan: LaunchPlan
+    work_bytes: int
+    du_bytes: int
+    after_at: int
+
+
 @lru_cache(maxsize=512)
-def _plan(
+def _way(
     shape: tuple[int, ...],
     x_shape: tuple[int, ...],
     x_strides: tuple[int, ...],
@@ -98,15 +152,18 @@ def _plan(
     relu: int,
     eps: float,
     threads: int,
-) -> tuple[LaunchPlan, int, int]:
-    """How it is done; bytes of working memory, and of dU. To be given: grad, grad_x, U, y, the
-    norm's vectors, x, working memory, dU."""
+    after: tuple[Any, ...] | None,
+) -> _Way | None:
+    """The way, with a pass (its facts) after it; None if that cannot join."""
     (n, inner, height, width), outer = x_shape, shape[1]
     pixel = 4 * outer
     strides = (height * width * pixel, 4, width * pixel, pixel)
     wanted = winograd.wanted_tiles(inner, outer)
     plan = tile_plan(n, outer, inner, (height, width), (1, 1), wanted, threads)
     tasks = min(threads, plan.count)
+    last = NOT_JOINED if after is None else sums_in_units(after, plan, tasks)
+    if last is None:
+        return None
     # M and V of the input gradient, then V and D of the weight gradient in the same place
     panel_step = plan.unit_tiles * 64
     d_step = buffers.spread(panel_step * panels(outer))
@@ -126,7 +183,13 @@ def _plan(
         image_ints(HERE, x_shape, x_strides),
         *(HERE, task_bytes, stage_bytes, x_pixel, x_stage_bytes),
         *(step, xv_step, 36 * xv_step, d_step, panel_step),
-        *(area, plan.unit_tiles, HERE, du_step, 36 * du_step),
+        *(area, plan.unit_tiles, HERE, du_step, 36 * du_step, *last.ints),
     ]
-    launch_plan = LaunchPlan(fused_backward, ints, (eps,), tasks)
-    return launch_plan, tasks * task_bytes, tasks * 36 * du_step
+    numbers = (eps, after[1] if after else 0.0)
+    after_at = tasks * task_bytes
+    return _Way(
+        LaunchPlan(fused_backward, ints, numbers, tasks),
+        after_at + last.work_bytes,
+        tasks * 36 * du_step,
+        after_at,
+    )

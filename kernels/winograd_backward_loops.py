@@ -4,7 +4,13 @@ norm, unit by unit."""
 from kernels.cache import kernel
 from kernels.language import njit
 from kernels.microkernel import multiply_columns, multiply_rows
-from kernels.norm_loops import gradient_of_pixels, prepare
+from kernels.norm_loops import (
+    add_gradient_sums,
+    begin_gradient_sums,
+    end_gradient_sums,
+    gradient_of_pixels,
+    prepare,
+)
 from kernels.packing import stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
@@ -70,7 +76,7 @@ def _norm_gradient(ints, y, vectors, relu, n, here, top, buffer):
 )
 def fused_backward(ints, floats, task, tasks):
     """grad_out and y -> stage -> V -> M -> grad_x;  x -> stage -> V, with D of the first stage ->
-    dU of this task."""
+    dU of this task; and with each unit, a batch norm's `gradient_sums` of grad_x."""
     result, u, u_position = int64_at(ints[OWN]), ints[OWN + 1], ints[OWN + 2]
     y, factors, relu, x = ints[OWN + 3], int64_at(ints[OWN + 4]), ints[OWN + 5], ints[OWN + 6]
     buffer = ints[OWN + 7] + task * ints[OWN + 8]
@@ -95,6 +101,9 @@ def fused_backward(ints, floats, task, tasks):
     for t in range(unit_tiles):
         int64_at(v_rows)[t] = t * outer_panels * 64
         int64_at(m_rows)[t] = t * 64
+    after, after_rows = int64_at(ints[OWN + 22]), ints[OWN + 23]
+    if after_rows:
+        begin_gradient_sums(after, floats[1], task)
     begin = share(ints[UNITS], task, tasks)
     for unit in range(begin, share(ints[UNITS], task + 1, tasks)):
         n, here, top, tiles = unit_of(ints, unit)
@@ -118,6 +127,8 @@ def fused_backward(ints, floats, task, tasks):
             m_rows,
         )
         write_tiles(ints, result, n, here, top, tiles, m, step, panel_step, scratch)
+        if after_rows:
+            add_gradient_sums(after, task, n * after_rows, (n + here) * after_rows)
         # in the same geometry as grad_out
         stage_windows(ints, int64_at(x), n, here, top, x_buffer, x_pixel)
         transform_inputs(ints, x_buffer, x_pixel, tiles, inner, xv, xv_step, panel_step, 64)
@@ -137,3 +148,5 @@ def fused_backward(ints, floats, task, tasks):
             du_position,
             1 if unit > begin else 0,
         )
+    if after_rows:
+        end_gradient_sums(after, floats[1], tasks)

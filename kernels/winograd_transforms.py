@@ -175,10 +175,10 @@ _output_more_vector = _two_dimensional(_output, ((0, 2), (1, 3)), 6, accumulate=
 _weight_gradient_vector = _two_dimensional(_weight_gradient, ((0, 2), (1,)), 6)
 
 
-# The three kernels below do the panels of a row of tiles, which lie side by side: the addresses of a
-# tile's vectors cost about as much as its arithmetic, and are computed once for an inner loop (Zen
-# 5, 16 channels, in the cache: 80 cycles a tile instead of 100 for the input, 77 instead of 112 for
-# the output). So the longer of the two loops is the inner one.
+# The three kernels below do the panels of a row of tiles, which lie side by side: the addresses of
+# a tile's vectors cost about as much as its arithmetic, and are computed once for an inner loop
+# (Zen 5, 16 channels, in the cache: 80 cycles a tile instead of 100 for the input, 77 instead of
+# 112 for the output). So the longer of the two loops is the inner one.
 
 
 @njit(nogil=True)
