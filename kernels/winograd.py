@@ -32,41 +32,30 @@ the direct path.
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels import buffers, winograd_few
-from kernels.conv_direct import one_step_positions
-from kernels.finish import NO_FINISH, Finish, FinishTable, finish_result
-from kernels.joining import Pass, Waiting, exchange, hold, waiting_for
-from kernels.norm_plan import NOT_JOINED, normalize_in_units, statistics_in_units
-from kernels.parallel import HERE, LaunchPlan, get_num_threads, launch
+from kernels.finish import Finish, FinishTable, finish_result
+from kernels.parallel import get_num_threads, launch
 from kernels.prepared import Prepared
+from kernels.winograd_fused import Convolution
 from kernels.winograd_loops import (
     all_gradients,
     all_inputs,
     all_outputs,
     all_products,
     all_weight_products,
-    fused_forward,
     fused_weight_gradient,
 )
-from kernels.winograd_plan import image_ints, image_table, panels, tile_plan, unit_ints
-from kernels.winograd_weight_loops import (
-    KERNEL,
-    TOGETHER,
-    transform_weights,
-    write_weight_gradient,
-)
+from kernels.winograd_plan import image_table, panels, tile_plan, unit_ints, wanted_tiles
+from kernels.winograd_weights import few, finish_weight_gradient, transformed, u_distance
 
 Array = NDArray[Any]
 PANEL = 16
 
-UNIT_BYTES = 1152 * 1024
-"""V and M of a fused unit are at most about this large; 200 to 960 KiB give the same times on Zen
-3, and smaller ones take up to a fifth longer on Zen 5."""
 BY_STEP_FROM = 320
 """From this many channels on (geometric mean of inputs and outputs) the steps run one after the
 other."""
@@ -79,8 +68,6 @@ BLOCK_BYTES = 192 * 1024
 cache."""
 BLOCK_TILES = 256
 """The same for the weight gradient: tiles that are summed before the next panel's turn."""
-FEW_WEIGHTS = 1024
-"""Fewer weights than this are transformed by one thread."""
 
 _enabled = True
 
@@ -119,12 +106,6 @@ def _pays(weight_shape: tuple[int, ...], result_shape: tuple[int, ...]) -> bool:
     channels = min(weight_shape[:2])
     # few tiles: measured with 128 to 512 channels, prepared weights or not
     return channels >= 8 and tiles >= (4 if channels >= 128 else 24) and covered >= 0.4
-
-
-def wanted_tiles(inputs: int, outputs: int) -> int:
-    """Tiles of a fused unit: as many as fit, in multiples of 8, from 16 to 64."""
-    fit = UNIT_BYTES // (36 * 64 * (panels(inputs) + panels(outputs)))
-    return max(16, min(64, fit // 8 * 8))
 
 
 def _rounds(images: int, size: tuple[int, int], inputs: int, outputs: int) -> list[slice]:
@@ -179,22 +160,19 @@ def _convolve(
         if finish is not None:
             finish_result(result, finish)
         return
+    fused = inner * outer < BY_STEP_FROM**2
+    own = fused and prepared is None and few(inner, outer)
     ready = None if prepared is None else prepared.get("winograd")
     if ready is None:
-        ready = transformed(weight, inner, outer, turned)
+        ready = weight if own else transformed(weight, inner, outer, turned)
         if prepared is not None:
             prepared.keep("winograd", ready)
-    u, u_step = ready
-    if inner * outer < BY_STEP_FROM**2:
-        facts = (source.shape, source.strides, result.shape, result.strides, padding)
-        waiting = _Convolution(facts, source, result, u, accumulate)
+    if fused:
+        convolution = Convolution(source, ready, result, padding, own, turned, accumulate)
         if finish is None:
-            waiting.launch()
-            return
-        way = _fused_way(*facts, True, accumulate, get_num_threads())
-        table = FinishTable(finish, outer)
-        work = buffers.scratch(way.work_bytes)
-        way.plan.launch(source, result, table.numbers, u, work, keep=(table,))
+            convolution.launch()
+        else:
+            convolution.launch_finished(finish)
         return
     for part in _rounds(source.shape[0], size, inner, outer):
         # the residual is cut with the images
@@ -202,149 +180,12 @@ def _convolve(
         if finish is not None and finish.residual is not None:
             here = finish._replace(residual=finish.residual[part])
         table = FinishTable(here, outer)
-        _convolve_by_step(source[part], u, u_step, result[part], padding, table, accumulate)
-
-
-def transformed(weight: Array, inner: int, outer: int, turned: bool) -> tuple[Array, int]:
-    """U, and the distance between its 36 matrices."""
-    weight = one_step_positions(weight)
-    plan, u_step, scratch_bytes = _transform_plan(
-        weight.strides, inner, outer, turned, get_num_threads()
-    )
-    u = buffers.aligned(36 * u_step, later=True)
-    plan.launch(weight, u, buffers.scratch(scratch_bytes), beside=True)
-    return u, u_step
-
-
-def u_distance(inner: int, outer: int) -> int:
-    """Bytes from one of the 36 matrices of U (and of dU) to the next."""
-    return buffers.spread(panels(outer) * inner * 64)
-
-
-@lru_cache(maxsize=512)
-def _transform_plan(
-    strides: tuple[int, ...], inner: int, outer: int, turned: bool, threads: int
-) -> tuple[LaunchPlan, int, int]:
-    """How weights of these strides are transformed, the distance of the matrices, and the bytes of
-    working memory."""
-    o_step, i_step, _, position_step = strides
-    lane_step, k_step = (i_step, o_step) if turned else (o_step, i_step)
-    u_step = u_distance(inner, outer)
-    tasks = threads if inner * outer >= FEW_WEIGHTS else 1
-    source = [HERE, lane_step, k_step, position_step, outer, inner, int(turned)]
-    plan = LaunchPlan(transform_weights, [*source, HERE, u_step, HERE], tasks=tasks)
-    return plan, u_step, tasks * TOGETHER * KERNEL
-
-
-class _Convolution(Waiting):
-    """A convolution unit by unit, which a batch norm before it and one after it may join."""
-
-    def __init__(
-        self, facts: tuple[Any, ...], source: Array, result: Array, u: Array, accumulate: bool
-    ) -> None:
-        self.facts, self.accumulate = facts, accumulate
-        self.source, self.result, self.u = source, result, u
-        self.first: Pass | None = None
-
-    def launch(self) -> None:
-        """Now, or held back if this thread runs ahead."""
-        waiting = waiting_for(self.source)
-        if waiting is not None:
-            self.first = waiting.before()
-            if self.first is not None and self._way() is not None and exchange(waiting, self):
-                return
-            self.first = None
-        if not hold(self):
-            way = self._way()
-            assert way is not None
-            way.plan.launch(*self._values(way))
-
-    def go(self) -> None:
-        way = self._way()
-        assert way is not None
-        way.plan.go(*self._values(way))
-
-    def go_with(self, kind: str, after: Pass) -> bool:
-        way = self._way(after.facts) if kind == "statistics" else None
-        if way is not None:
-            way.plan.go(*self._values(way, after))
-        return way is not None
-
-    def _way(self, after: tuple[Any, ...] | None = None) -> "_Way | None":
-        before = None if self.first is None else self.first.facts
-        threads = get_num_threads()
-        return _fused_way(*self.facts, False, self.accumulate, threads, before, after)
-
-    def _values(self, way: "_Way", after: Pass | None = None) -> list[int | Array]:
-        work = buffers.scratch(way.work_bytes)
-        values: list[int | Array] = [self.source, self.result, self.u, work]
-        if self.first is not None:
-            values += self.first.values(work + way.before_at)
-        if after is not None:
-            values += after.values(work + way.after_at)
-        return values
-
-
-class _Way(NamedTuple):
-    """How a convolution is done unit by unit. To be given: source, result, the table of what
-    follows if it is to be finished, U, working memory; then what the passes before and after it
-    want, whose working memory begins at before_at and after_at."""
-
-    plan: LaunchPlan
-    work_bytes: int
-    before_at: int
-    after_at: int
-
-
-@lru_cache(maxsize=512)
-def _fused_way(
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    result_shape: tuple[int, ...],
-    result_strides: tuple[int, ...],
-    padding: tuple[int, int],
-    finished: bool,
-    accumulate: bool,
-    threads: int,
-    before: tuple[Any, ...] | None = None,
-    after: tuple[Any, ...] | None = None,
-) -> _Way | None:
-    """The way, with the passes (their facts) before and after it; None if these cannot join."""
-    inner, outer = shape[1], result_shape[1]
-    size = (result_shape[2], result_shape[3])
-    plan = tile_plan(shape[0], inner, outer, size, padding, wanted_tiles(inner, outer), threads)
-    tasks = min(threads, plan.count)
-    first = NOT_JOINED if before is None else normalize_in_units(before, plan, tasks)
-    last = NOT_JOINED if after is None else statistics_in_units(after, plan, tasks)
-    if first is None or last is None:
-        return None
-    m_panel = plan.unit_tiles * 64
-    step = buffers.spread(m_panel * max(panels(inner), panels(outer)))
-    stage_bytes = plan.images * plan.stage_image
-    # Behind V and M: a tile that is cut off (1 KiB), and the two tables of tiles.
-    task_bytes = buffers.spread(stage_bytes + 37 * step + 1024 + 64 + 16 * plan.unit_tiles)
-    finish = HERE if finished else NO_FINISH
-    ints = [
-        *unit_ints(HERE, shape, strides, plan),
-        image_ints(HERE, result_shape, result_strides, finish, accumulate),
-        *(HERE, u_distance(inner, outer), HERE, task_bytes, stage_bytes),
-        *(step, m_panel, plan.unit_tiles, *first.ints, *last.ints),
-    ]
-    numbers = (before[1] if before else 0.0, after[1] if after else 0.0)
-    before_at = threads * task_bytes
-    after_at = before_at + -(-first.work_bytes // 64) * 64
-    return _Way(
-        LaunchPlan(fused_forward, ints, numbers, tasks),
-        after_at + last.work_bytes,
-        before_at,
-        after_at,
-    )
+        _convolve_by_step(source[part], ready, result[part], padding, table, accumulate)
 
 
 def _convolve_by_step(
     source: Array,
     u: Array,
-    u_step: int,
     result: Array,
     padding: tuple[int, int],
     finish: FinishTable,
@@ -371,6 +212,7 @@ def _convolve_by_step(
     rows = np.arange(min(block, tiles), dtype=np.int64)
     tables = (np.zeros(1, np.int64), rows * v_row, rows * 64)
     shape = (m_panel, panels(outer), tiles)
+    u_step = u_distance(inner, outer)
     products = (v, v_step, inner, u, u_step, m, m_step, *shape, *tables, block)
     launch(all_products, products, later=True)
     scratch = buffers.scratch(tasks * 1024)
@@ -398,26 +240,6 @@ def grad_weight(grad_out: Array, x: Array, result: Array, padding: tuple[int, in
             accumulate = part.start > 0
             _weight_gradient_by_step(grad_out[part], x[part], du, du_step, padding, accumulate)
     finish_weight_gradient(du, n_partials, result)
-
-
-def finish_weight_gradient(
-    du: Array, n_partials: int, result: Array, held_back: bool = False
-) -> None:
-    """result (O, C, 3, 3, C order) from the sum of the tasks' dU."""
-    outer, inner = result.shape[:2]
-    plan, scratch_bytes = _finish_plan(outer, inner, n_partials, get_num_threads())
-    run = plan.go if held_back else plan.launch
-    run(du, result, buffers.scratch(scratch_bytes))
-
-
-@lru_cache(maxsize=512)
-def _finish_plan(outer: int, inner: int, n_partials: int, threads: int) -> tuple[LaunchPlan, int]:
-    """How `finish_weight_gradient` works, and the bytes of working memory."""
-    tasks = threads if inner * outer >= FEW_WEIGHTS else 1
-    du_step = u_distance(inner, outer)
-    ints = [HERE, du_step, n_partials, 36 * du_step, outer, inner, HERE, HERE]
-    plan = LaunchPlan(write_weight_gradient, ints, tasks=tasks)
-    return plan, tasks * PANEL * (36 * 64 + KERNEL)
 
 
 def _weight_gradient_fused(

@@ -20,13 +20,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import buffers, winograd, winograd_few
+from kernels.conv_direct import one_step_positions
 from kernels.finish import NO_FINISH
 from kernels.joining import Pass, Waiting, hold
 from kernels.norm import NormGradient
 from kernels.norm_plan import GRADIENT_VECTORS, NOT_JOINED, sums_in_units
 from kernels.parallel import HERE, LaunchPlan, get_num_threads
 from kernels.winograd_backward_loops import fused_backward
-from kernels.winograd_plan import image_ints, panels, tile_plan, unit_ints
+from kernels.winograd_plan import image_ints, panels, tile_plan, unit_ints, wanted_tiles
+from kernels.winograd_weights import (
+    GRADIENT_SCRATCH,
+    OWN_SCRATCH,
+    few,
+    finish_weight_gradient,
+    gradient_ints,
+    transformed,
+    u_distance,
+    weight_ints,
+)
 
 Array = NDArray[Any]
 PANEL = 16
@@ -61,10 +72,8 @@ def conv2d_backward(
 
     For arguments that `conv2d_backward_pays` takes; grad_x (N, C, H, W) with contiguous channels.
     """
-    inner, outer = x.shape[1], weight.shape[0]
-    u, _ = winograd.transformed(weight, outer, inner, True)
     result = buffers.empty(weight.shape, later=True)
-    gradients = _Gradients(grad_out, x, u, grad_x, result, accumulate)
+    gradients = _Gradients(grad_out, x, weight, grad_x, result, accumulate)
     if not hold(gradients):
         gradients.launch()
     return result
@@ -73,27 +82,28 @@ def conv2d_backward(
 class _Gradients(Waiting):
     """Both gradients unit by unit, which the sums of the batch norm before them may join.
 
-    grad_x (`result`) is written, or added to; grad_w is written"""
+    `result` is grad_x. Few weights are transformed by each task for itself, and their gradient is
+    written by the last one; else these are launches of their own."""
 
     def __init__(
         self,
         grad_out: NormGradient,
         x: Array,
-        u: Array,
+        weight: Array,
         grad_x: Array,
         grad_w: Array,
         accumulate: bool,
     ) -> None:
-        self.grad_out, self.x, self.u = grad_out, x, u
-        self.result, self.grad_w = grad_x, grad_w
+        inner, outer = x.shape[1], weight.shape[0]
+        self.grad_out, self.x, self.result, self.grad_w = grad_out, x, grad_x, grad_w
+        self.own = few(inner, outer)
+        if self.own:
+            self.weight = one_step_positions(weight)
+        else:
+            self.weight = transformed(weight, outer, inner, True)
         self.facts = (
-            grad_out.shape,
-            x.shape,
-            x.strides,
-            grad_x.strides,
-            accumulate,
-            grad_out.relu,
-            grad_out.eps,
+            *(grad_out.shape, x.shape, x.strides, grad_x.strides, accumulate),
+            *(grad_out.relu, grad_out.eps, self.weight.strides if self.own else None),
         )
 
     def launch(self) -> None:
@@ -101,7 +111,8 @@ class _Gradients(Waiting):
         assert way is not None
         values, du = self._values(way)
         way.plan.launch(*values)
-        winograd.finish_weight_gradient(du, way.plan.tasks, self.grad_w)
+        if not self.own:
+            finish_weight_gradient(du, way.plan.tasks, self.grad_w)
 
     def go(self) -> None:
         way = self._way()
@@ -117,7 +128,8 @@ class _Gradients(Waiting):
     def _go(self, way: "_Way", after: Pass | None = None) -> None:
         values, du = self._values(way, after)
         way.plan.go(*values)
-        winograd.finish_weight_gradient(du, way.plan.tasks, self.grad_w, held_back=True)
+        if not self.own:
+            finish_weight_gradient(du, way.plan.tasks, self.grad_w, held_back=True)
 
     def _way(self, after: tuple[Any, ...] | None = None) -> "_Way | None":
         return _way(*self.facts, get_num_threads(), after)
@@ -126,15 +138,20 @@ class _Gradients(Waiting):
         """What the plan wants, and dU."""
         du = buffers.aligned(way.du_bytes, later=True)
         work = buffers.scratch(way.work_bytes)
-        later = [] if after is None else after.values(work + way.after_at)
         grad_out = self.grad_out
-        values = [grad_out.grad, self.result, self.u, grad_out.x, *grad_out.vectors]
-        return [*values, self.x, work, du, *later], du
+        values: list[int | Array] = [grad_out.grad, self.result, grad_out.x, *grad_out.vectors]
+        values += [self.x, work, du, self.weight]
+        if self.own:
+            values += [du, self.grad_w]
+        if after is not None:
+            values += after.values(work + way.after_at)
+        return values, du
 
 
 class _Way(NamedTuple):
-    """How it is done. To be given: grad, grad_x, U, y, the norm's vectors, x, working memory, dU;
-    then what the pass after it wants, whose working memory begins at after_at."""
+    """How it is done. To be given: grad, grad_x, y, the norm's vectors, x, working memory, dU, U,
+    or weights, dU and grad_w; then what the pass after it wants, whose working memory begins at
+    after_at."""
 
     plan: LaunchPlan
     work_bytes: int
@@ -151,6 +168,7 @@ def _way(
     accumulate: bool,
     relu: int,
     eps: float,
+    own: tuple[int, ...] | None,
     threads: int,
     after: tuple[Any, ...] | None,
 ) -> _Way | None:
@@ -158,7 +176,7 @@ def _way(
     (n, inner, height, width), outer = x_shape, shape[1]
     pixel = 4 * outer
     strides = (height * width * pixel, 4, width * pixel, pixel)
-    wanted = winograd.wanted_tiles(inner, outer)
+    wanted = wanted_tiles(inner, outer)
     plan = tile_plan(n, outer, inner, (height, width), (1, 1), wanted, threads)
     tasks = min(threads, plan.count)
     last = NOT_JOINED if after is None else sums_in_units(after, plan, tasks)
@@ -174,16 +192,21 @@ def _way(
     stage_bytes = plan.images * plan.stage_image
     x_stage_bytes = plan.images * plan.stage_rows * plan.stage_columns * x_pixel
     tables = 64 + buffers.spread(16 * plan.unit_tiles) + 20 * outer
-    task_bytes = buffers.spread(stage_bytes + x_stage_bytes + area + 1024 + tables)
-    du_step = winograd.u_distance(inner, outer)
+    # behind all that, perhaps, U
+    u_at = buffers.spread(stage_bytes + x_stage_bytes + area + max(1024, GRADIENT_SCRATCH) + tables)
+    u_step, du_step = u_distance(outer, inner), u_distance(inner, outer)
+    task_bytes = buffers.spread(u_at + (36 * u_step + OWN_SCRATCH if own else 0))
+    weights: list[Any] = [HERE, 0, 0]
+    if own:
+        weights = [weight_ints(own, outer, inner, True), gradient_ints(inner, outer, tasks), [0]]
     ints = [
         *unit_ints(HERE, shape, strides, plan),
         image_ints(HERE, x_shape, grad_x_strides, NO_FINISH, accumulate),
-        *(HERE, winograd.u_distance(outer, inner), HERE, [HERE] * GRADIENT_VECTORS, relu),
-        image_ints(HERE, x_shape, x_strides),
+        *(HERE, [HERE] * GRADIENT_VECTORS, relu, image_ints(HERE, x_shape, x_strides)),
         *(HERE, task_bytes, stage_bytes, x_pixel, x_stage_bytes),
         *(step, xv_step, 36 * xv_step, d_step, panel_step),
-        *(area, plan.unit_tiles, HERE, du_step, 36 * du_step, *last.ints),
+        *(area, plan.unit_tiles, HERE, du_step, 36 * du_step),
+        *(u_at if own else 0, u_step, *weights, *last.ints),
     ]
     numbers = (eps, after[1] if after else 0.0)
     after_at = tasks * task_bytes

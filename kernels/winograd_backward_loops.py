@@ -1,6 +1,7 @@
 """The loop of winograd_backward.py: both gradients of a convolution from those behind its batch
 norm, unit by unit."""
 
+from kernels.atomic import atomic_add
 from kernels.cache import kernel
 from kernels.language import njit
 from kernels.microkernel import multiply_columns, multiply_rows
@@ -11,7 +12,7 @@ from kernels.norm_loops import (
     gradient_of_pixels,
     prepare,
 )
-from kernels.packing import stage_rows
+from kernels.packing import copy_block, stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
 from kernels.square import add_square, multiply_square
@@ -35,7 +36,14 @@ from kernels.winograd_loops import (
     unit_of,
     write_tiles,
 )
-from kernels.winograd_transforms import transform_gradient, transform_input, transform_output
+from kernels.winograd_transforms import (
+    transform_gradient,
+    transform_input,
+    transform_output,
+    transform_weight,
+    transform_weight_gradient,
+)
+from kernels.winograd_weight_loops import transform_items, write_items
 
 
 @njit(nogil=True)
@@ -72,23 +80,31 @@ def _norm_gradient(ints, y, vectors, relu, n, here, top, buffer):
         transform_input,
         transform_gradient,
         transform_output,
+        copy_block,
+        transform_weight,
+        transform_weight_gradient,
     ]
 )
 def fused_backward(ints, floats, task, tasks):
     """grad_out and y -> stage -> V -> M -> grad_x;  x -> stage -> V, with D of the first stage ->
-    dU of this task; and with each unit, a batch norm's `gradient_sums` of grad_x."""
-    result, u, u_position = int64_at(ints[OWN]), ints[OWN + 1], ints[OWN + 2]
-    y, factors, relu, x = ints[OWN + 3], int64_at(ints[OWN + 4]), ints[OWN + 5], ints[OWN + 6]
-    buffer = ints[OWN + 7] + task * ints[OWN + 8]
-    x_buffer, x_pixel = buffer + ints[OWN + 9], ints[OWN + 10]
-    m = x_buffer + ints[OWN + 11]
-    step, panel_step = ints[OWN + 12], ints[OWN + 16]
+    dU of this task; where weights are few, also their U, and grad_w of all tasks' dU; and with each
+    unit, a batch norm's `gradient_sums` of grad_x."""
+    result = int64_at(ints[OWN])
+    y, factors, relu, x = ints[OWN + 1], int64_at(ints[OWN + 2]), ints[OWN + 3], ints[OWN + 4]
+    buffer = ints[OWN + 5] + task * ints[OWN + 6]
+    x_buffer, x_pixel = buffer + ints[OWN + 7], ints[OWN + 8]
+    m = x_buffer + ints[OWN + 9]
+    step, panel_step = ints[OWN + 10], ints[OWN + 14]
     v = m + step  # so M[xi] lies where V[xi - 1] was
-    xv, xv_step = m, ints[OWN + 13]
-    d, d_step = xv + ints[OWN + 14], ints[OWN + 15]
-    scratch = m + ints[OWN + 17]
-    unit_tiles = ints[OWN + 18]
-    du, du_position = ints[OWN + 19] + task * ints[OWN + 21], ints[OWN + 20]
+    xv, xv_step = m, ints[OWN + 11]
+    d, d_step = xv + ints[OWN + 12], ints[OWN + 13]
+    scratch = m + ints[OWN + 15]
+    unit_tiles = ints[OWN + 16]
+    du, du_position = ints[OWN + 17] + task * ints[OWN + 19], ints[OWN + 18]
+    own, u, u_position = ints[OWN + 20], ints[OWN + 22], ints[OWN + 21]
+    if own:
+        u = buffer + own
+        transform_items(int64_at(ints[OWN + 22]), u, u_position, u + 36 * u_position, 0, 1)
     offsets = scratch + 1024  # 64 bytes of zeros, the rows of V, the rows of M, the norm's vectors
     v_rows = offsets + 64
     m_rows = v_rows + 8 * unit_tiles
@@ -101,7 +117,7 @@ def fused_backward(ints, floats, task, tasks):
     for t in range(unit_tiles):
         int64_at(v_rows)[t] = t * outer_panels * 64
         int64_at(m_rows)[t] = t * 64
-    after, after_rows = int64_at(ints[OWN + 22]), ints[OWN + 23]
+    after, after_rows = int64_at(ints[OWN + 25]), ints[OWN + 26]
     if after_rows:
         begin_gradient_sums(after, floats[1], task)
     begin = share(ints[UNITS], task, tasks)
@@ -150,3 +166,5 @@ def fused_backward(ints, floats, task, tasks):
         )
     if after_rows:
         end_gradient_sums(after, floats[1], tasks)
+    if own and atomic_add(ints[OWN + 24], 1) == tasks - 1:
+        write_items(int64_at(ints[OWN + 23]), scratch, 0, 1)

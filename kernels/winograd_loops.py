@@ -11,7 +11,7 @@ from kernels.norm_loops import (
     end_statistics,
     normalize_rows,
 )
-from kernels.packing import stage_rows
+from kernels.packing import copy_block, stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
 from kernels.square import SQUARE_PAYS, add_square, multiply_square
@@ -19,7 +19,9 @@ from kernels.winograd_transforms import (
     transform_gradient,
     transform_input,
     transform_output,
+    transform_weight,
 )
+from kernels.winograd_weight_loops import transform_items
 
 _multiply_rows = multiply_rows.symbol
 _multiply_columns = multiply_columns.symbol
@@ -255,17 +257,30 @@ def add_unit(
 # ---------------------------------------------------------------------------------------- fused
 
 
-@kernel(needs=[multiply_rows, multiply_square, stage_rows, transform_input, transform_output])
+@kernel(
+    needs=[
+        multiply_rows,
+        multiply_square,
+        stage_rows,
+        transform_input,
+        transform_output,
+        copy_block,
+        transform_weight,
+    ]
+)
 def fused_forward(ints, floats, task, tasks):
     """stage -> V -> M -> result, unit by unit; and with each unit, a batch norm's `normalize` that
     writes the source, and `statistics` of the result."""
     result = int64_at(ints[OWN])
-    u, u_position = ints[OWN + 1], ints[OWN + 2]
-    buffer = ints[OWN + 3] + task * ints[OWN + 4]
-    step, m_panel, unit_tiles = ints[OWN + 6], ints[OWN + 7], ints[OWN + 8]
-    m = buffer + ints[OWN + 5]
+    buffer = ints[OWN + 1] + task * ints[OWN + 2]
+    step, m_panel, unit_tiles = ints[OWN + 4], ints[OWN + 5], ints[OWN + 6]
+    m = buffer + ints[OWN + 3]
     v = m + step  # so M[xi] lies where V[xi - 1] was
     scratch = m + 37 * step
+    u, u_position = ints[OWN + 9], ints[OWN + 7]
+    if ints[OWN + 10]:
+        u = buffer + ints[OWN + 8]
+        transform_items(int64_at(ints[OWN + 9]), u, u_position, u + 36 * u_position, 0, 1)
     offsets = scratch + 1024  # 64 bytes of zeros, then the rows of V, then the rows of M
     channels = ints[CHANNELS]
     panels, v_panels = (result[7] + PANEL - 1) // PANEL, (channels + PANEL - 1) // PANEL
@@ -275,8 +290,8 @@ def fused_forward(ints, floats, task, tasks):
     for t in range(unit_tiles):
         int64_at(v_rows)[t] = t * v_panels * 64
         int64_at(m_rows)[t] = t * 64
-    before, before_rows = int64_at(ints[OWN + 9]), ints[OWN + 10]
-    after, after_rows = int64_at(ints[OWN + 11]), ints[OWN + 12]
+    before, before_rows = int64_at(ints[OWN + 11]), ints[OWN + 12]
+    after, after_rows = int64_at(ints[OWN + 13]), ints[OWN + 14]
     vectors = 0
     if before_rows:
         vectors = begin_normalize(before, floats[0], task)

@@ -23,6 +23,10 @@ PANEL = 16
 Table = NDArray[np.int64]
 Pair = tuple[int, int]
 
+UNIT_BYTES = 1152 * 1024
+"""V and M of a fused unit are at most about this large; 200 to 960 KiB give the same times on Zen
+3, and smaller ones take up to a fifth longer on Zen 5."""
+
 
 @dataclass(frozen=True)
 class TilePlan:
@@ -125,6 +129,12 @@ def tile_plan(
 def _padded(channels: int) -> int:
     """Channels rounded up to whole panels."""
     return -(-channels // 16) * 16
+
+
+def wanted_tiles(inputs: int, outputs: int) -> int:
+    """Tiles of a fused unit: as many as fit, in multiples of 8, from 16 to 64."""
+    fit = UNIT_BYTES // (36 * 64 * (panels(inputs) + panels(outputs)))
+    return max(16, min(64, fit // 8 * 8))
 
 
 def unit_ints(

@@ -70,13 +70,14 @@ def write_gradients(du, du_position, inputs, lanes, to, output_step, scratch):
         _copy_block(scratch + 64 * i, 4, 64, lanes, n, to + 4 * i, output_step, n)
 
 
-@kernel(needs=[copy_block, transform_weight])
-def transform_weights(ints, floats, task, tasks):
-    """U[xi][panel of outputs][input][16] from weights of any strides."""
+@njit(nogil=True)
+def transform_items(ints, target, target_position, scratch, task, tasks):
+    """A task's share of U[xi][panel of outputs][input][16] from weights of any strides.
+
+    ints      address, steps of lane, k and position, outputs, inputs, whether they are turned
+    scratch   TOGETHER * KERNEL bytes"""
     weight, lane_step, k_step, position_step = ints[0], ints[1], ints[2], ints[3]
     outer, inner, turned = ints[4], ints[5], ints[6]
-    target, target_position = ints[7], ints[8]
-    scratch = ints[9] + task * TOGETHER * KERNEL
     blocks = (inner + TOGETHER - 1) // TOGETHER
     total = (outer + PANEL - 1) // PANEL * blocks
     for item in range(share(total, task, tasks), share(total, task + 1, tasks)):
@@ -96,12 +97,21 @@ def transform_weights(ints, floats, task, tasks):
         )
 
 
-@kernel(needs=[copy_block, transform_weight_gradient])
-def write_weight_gradient(ints, floats, task, tasks):
-    """(O, I, 3, 3) from the sum of the tasks' dU[xi][panel of outputs][input][16]."""
+@kernel(needs=[copy_block, transform_weight])
+def transform_weights(ints, floats, task, tasks):
+    """U of weights, shared by the tasks."""
+    transform_items(ints, ints[7], ints[8], ints[9] + task * TOGETHER * KERNEL, task, tasks)
+
+
+@njit(nogil=True)
+def write_items(ints, scratch, task, tasks):
+    """A task's share of (O, I, 3, 3) from the sum of all dU[xi][panel of outputs][input][16].
+
+    ints      dU, bytes between its matrices, how many there are and the bytes between them,
+              outputs, inputs, result
+    scratch   PANEL * (36 * 64 + KERNEL) bytes"""
     du, du_position, n_partials, du_task = ints[0], ints[1], ints[2], ints[3]
     outer, inner, result = ints[4], ints[5], ints[6]
-    scratch = ints[7] + task * PANEL * (36 * 64 + KERNEL)
     sums = scratch + PANEL * KERNEL
     blocks = (inner + PANEL - 1) // PANEL
     total = (outer + PANEL - 1) // PANEL * blocks
@@ -122,3 +132,9 @@ def write_weight_gradient(ints, floats, task, tasks):
         to = result + (p * PANEL * inner + k) * 36
         lanes = min(PANEL, outer - p * PANEL)
         write_gradients(source, step, inputs, lanes, to, inner * 36, scratch)
+
+
+@kernel(needs=[copy_block, transform_weight_gradient])
+def write_weight_gradient(ints, floats, task, tasks):
+    """A weight's gradient, shared by the tasks."""
+    write_items(ints, ints[7] + task * PANEL * (36 * 64 + KERNEL), task, tasks)
