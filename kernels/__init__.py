@@ -29,7 +29,7 @@ from kernels.elementwise import (
 )
 from kernels.finish import Finish
 from kernels.group_norm import group_norm_backward, group_norm_forward
-from kernels.matmul import matmul
+from kernels.matmul import linear, matmul
 from kernels.norm import (
     batch_norm_apply,
     batch_norm_backward,
@@ -80,6 +80,7 @@ __all__ = [
     "get_num_threads",
     "group_norm_backward",
     "group_norm_forward",
+    "linear",
     "mask_scale",
     "matmul",
     "max_pool2d_forward",

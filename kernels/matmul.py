@@ -36,6 +36,7 @@ from kernels.packing import copy_block
 from kernels.parallel import get_num_threads, launch, share
 from kernels.prepared import Prepared
 from kernels.simd import int64_at
+from kernels.workers import catch_up
 
 K_BLOCK = 512
 M_BLOCK = 160
@@ -252,6 +253,25 @@ def matmul(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None = None) ->
         out[...] = result
         return out
     return result
+
+
+def linear(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None = None) -> NDArray[Any]:
+    """x @ weight.T + bias, (N, in), (out, in), (out,) -> (N, out); not for empty arrays.
+
+    Float32 with many rows is one product that is finished with the bias; else the bias is added
+    after `matmul`. Raises ValueError if shapes do not fit."""
+    if x.shape[1:] != weight.shape[1:] or (bias is not None and bias.shape != weight.shape[:1]):
+        given = "none" if bias is None else bias.shape
+        raise ValueError(f"linear: x {x.shape}, weight {weight.shape} and bias {given} do not fit")
+    float32 = all(a is None or a.dtype == np.float32 for a in (x, weight, bias))
+    many_rows = -(-x.shape[0] // 8) >= -(-weight.shape[0] // PANEL)
+    if float32 and many_rows and x.flags.c_contiguous:
+        out = buffers.empty((x.shape[0], weight.shape[0]), later=True)
+        multiply_finished(x, weight.T, out, None if bias is None else Finish(shift=bias))
+        return out
+    catch_up()
+    out = matmul(x, weight.T)
+    return out if bias is None else np.add(out, bias, out=out if out.dtype == bias.dtype else None)
 
 
 def _readable(a: NDArray[Any]) -> NDArray[Any]:

@@ -39,6 +39,7 @@ from kernels.pool_loops import (
     scatter_add,
 )
 from kernels.pool_windows import Pair, cells, taps, windows
+from kernels.workers import catch_up
 
 Array = NDArray[Any]
 
@@ -56,6 +57,7 @@ def _channels_last(x: Array, dtype: Any) -> Array:
     """x, or a copy of it, as a channels-last array of the dtype."""
     if x.dtype == dtype and x.transpose(0, 2, 3, 1).flags.c_contiguous:
         return x
+    catch_up()
     n, c, height, width = x.shape
     copy = empty_nhwc(n, c, height, width, dtype)
     np.copyto(copy, x)
@@ -206,12 +208,14 @@ def avg_pool2d_forward(
     divisor = _divisor(op, divisor_override, x.dtype)
     n, c, height, width = x.shape
     out_size = (rows.shape[1], columns.shape[1])
-    out = empty_nhwc(n, c, *out_size, x.dtype)
+    out = empty_nhwc(n, c, *out_size, x.dtype, later=True)
     if x.dtype == np.float32:
         sizes = (n, c, height, width, *out_size, divisor)
         x = _channels_last(x, np.float32)
-        launch(average_forward, (x, out, rows, columns, *sizes), tasks=_tasks(x.size))
+        tables = (x, out, rows, columns, *sizes)
+        launch(average_forward, tables, tasks=_tasks(x.size), later=True)
         return out
+    catch_up()
     out.fill(0)
     for outputs, pixels in taps((rows, columns), (1, 1)):
         out[_part(out, outputs)] += x[_part(x, pixels)]
@@ -242,12 +246,14 @@ def avg_pool2d_grad_input(
             f"{op}: grad_out has shape {grad_out.shape}, images of shape {tuple(input_shape)} "
             f"give {(n, c, *out_size)}"
         )
-    out = empty_nhwc(n, c, height, width, grad_out.dtype)
+    out = empty_nhwc(n, c, height, width, grad_out.dtype, later=True)
     if grad_out.dtype == np.float32:
         sizes = (n, c, height, width, *out_size, divisor)
         grad = _channels_last(grad_out, np.float32)
-        launch(average_grad_input, (grad, out, rows, columns, *sizes), tasks=_tasks(out.size))
+        tables = (grad, out, rows, columns, *sizes)
+        launch(average_grad_input, tables, tasks=_tasks(out.size), later=True)
         return out
+    catch_up()
     out.fill(0)
     shares = grad_out / _divisors(rows, columns, divisor, grad_out.dtype)
     for outputs, pixels in taps((rows, columns), (1, 1)):

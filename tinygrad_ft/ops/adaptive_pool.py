@@ -12,7 +12,6 @@ from tinygrad_ft.function import Function
 from tinygrad_ft.ops._sizes import Pair, Sizes, as_sizes
 from tinygrad_ft.ops.axis_map import Recipe, axis_map
 from tinygrad_ft.ops.pool import ScatterPlanes, as_images, avg_pool2d, from_images
-from tinygrad_ft.ops.reduce import mean
 from tinygrad_ft.tensor import Tensor
 
 Grads = tuple[Tensor | None, ...]
@@ -98,8 +97,6 @@ def _check_cells(op: str, images: Tensor, cells: Pair) -> None:
 
 def _average(op: str, images: Tensor, cells: Pair) -> Tensor:
     _check_cells(op, images, cells)
-    if cells == (1, 1):
-        return mean(images, (-2, -1), keepdim=True)
     sizes = images.shape[2:]
     if all(n % count == 0 for n, count in zip(sizes, cells, strict=True)):
         return avg_pool2d(images, [n // count for n, count in zip(sizes, cells, strict=True)])

@@ -57,6 +57,33 @@ class MatMul(Function):
         return MatMul.apply(transpose(a, -1, -2), grad_out)
 
 
+class Linear(Function):
+    """out = x @ W^T + b
+    grad_x = grad_out @ W,  grad_W = grad_out^T @ x,  grad_b = sum_i grad_out[i]
+
+    Shapes (N, in), (out, in), (out) -> (N, out). It is MatMul and Add in one, and belongs to
+    fusion.py: the bits are the same.
+    """
+
+    fresh_gradients = True
+    runs_ahead = True
+
+    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+        self.save_input(0, needed_by=1)
+        self.save_input(1, needed_by=0)
+        return kernels.linear(x, w, b)
+
+    def backward(self, grad_out: Tensor) -> Grads:
+        grad_x = grad_w = grad_b = None
+        if self.needs_input_grad[0]:
+            grad_x = MatMul.apply(grad_out, self.input(1))
+        if self.needs_input_grad[1]:
+            grad_w = MatMul.apply(transpose(grad_out, 0, 1), self.input(0))
+        if self.needs_input_grad[2]:
+            grad_b = sum(grad_out, 0)
+        return grad_x, grad_w, grad_b
+
+
 def matmul(input: TensorLike, other: TensorLike) -> Tensor:
     """The matrix product, in PyTorch's rank rules.
 
@@ -174,8 +201,15 @@ def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
             f"linear: a bias of shape {b.shape} and {b.dtype} does not fit a weight of shape "
             f"{w.shape} and {w.dtype}"
         )
-    out = matmul(x, transpose(w, 0, -1))
-    return out if b is None else out + b
+    from tinygrad_ft.ops.fusion import fusion_enabled
+
+    empty = x.numel() * w.numel() == 0
+    if not fusion_enabled() or w.ndim == 1 or x.ndim == 1 or empty:
+        out = matmul(x, transpose(w, 0, -1))
+        return out if b is None else out + b
+    if x.ndim == 2:
+        return Linear.apply(x, w, b)
+    return reshape(Linear.apply(reshape(x, (-1, w.shape[1])), w, b), (*x.shape[:-1], w.shape[0]))
 
 
 def _ranked(

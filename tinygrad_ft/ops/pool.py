@@ -77,6 +77,9 @@ class AvgPool2d(Function):
     s is the stride, b the padding; outside of the image x is 0.
     """
 
+    fresh_gradients = True
+    runs_ahead = True
+
     def forward(self, x: np.ndarray, *, window: AverageWindow) -> np.ndarray:
         self.shape, self.window = x.shape, window
         return kernels.avg_pool2d_forward(x, *window)
@@ -87,6 +90,9 @@ class AvgPool2d(Function):
 
 class AvgPool2dGradInput(Function):
     """out = x / divisor added to all of the window;  grad_x = avg_pool2d(grad_out)"""
+
+    fresh_gradients = True
+    runs_ahead = True
 
     def forward(
         self, x: np.ndarray, *, shape: tuple[int, ...], window: AverageWindow

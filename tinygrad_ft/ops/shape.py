@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kernels.workers import catch_up
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import (
     as_tensor,
@@ -50,9 +51,12 @@ class Reshape(Function):
     """out = the elements of x in another shape;  grad_x = grad_out in the shape of x"""
 
     view = True
+    runs_ahead = True
 
     def forward(self, x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
         self.shape = x.shape
+        if not x.flags.c_contiguous:  # it may be copied
+            catch_up()
         out = x.reshape(shape)
         self.view = np.may_share_memory(out, x)
         return out
