@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import buffers
-from kernels.conv_direct_loops import gather, pack_weights, reduce_weights, weight_gradient
+from kernels.conv_direct_loops import KERNELS, gather, pack_weights, reduce_weights, weight_gradient
 from kernels.conv_plan import GatherPlan, Geometry, Layout, WeightPlan, gather_plan, weight_plan
 from kernels.finish import NO_FINISH, Finish, FinishTable
 from kernels.microkernel import TOGETHER
@@ -218,7 +218,7 @@ def _pack_plan(
         *(HERE, lane_step, k_step, position_step, groups, outer, inner, n_positions),
         *(lane_group, k_group, plan.positions, HERE, HERE),
     ]
-    return LaunchPlan(pack_weights, ints, tasks=tasks), tasks * n_positions * 64
+    return LaunchPlan(pack_weights, ints, tasks=tasks), tasks * KERNELS * n_positions * 64
 
 
 def one_step_positions(weight: Array) -> Array:

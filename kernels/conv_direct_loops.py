@@ -51,6 +51,10 @@ _stage_rows = stage_rows.symbol
 ) = range(25)
 
 
+KERNELS = 8
+"""Inputs whose kernels are packed together: where they lie side by side, they are read as one."""
+
+
 @njit(nogil=True)
 def _unit(ints, unit):
     """First image of a unit, number of its images, first row of its results (per phase)."""
@@ -97,7 +101,8 @@ def pack_weights(ints, floats, task, tasks):
     lane_group_step, k_group_step = ints[8], ints[9]
     positions = int64_at(ints[10])
     packed = ints[11]
-    scratch = ints[12] + task * n_positions * 64
+    kernel = n_positions * 64
+    scratch = ints[12] + task * KERNELS * kernel
     panels = (outer + PANEL - 1) // PANEL
     k_blocks = (inner + PANEL - 1) // PANEL
     total = groups * panels * k_blocks
@@ -122,16 +127,26 @@ def pack_weights(ints, floats, task, tasks):
                     PANEL,
                 )
             continue
-        for k in range(k_begin, k_end):
-            at = source + k * k_step
-            _copy_block(at, position_step, lane_step, n_positions, lanes, scratch, 64, PANEL)
+        for first in range(k_begin, k_end, KERNELS):
+            here, at = min(KERNELS, k_end - first), source + first * k_step
+            if position_step == 4 and k_step == 4 * n_positions:
+                length = here * n_positions
+                _copy_block(at, 4, lane_step, length, lanes, scratch, 64, PANEL)
+            else:
+                for k in range(here):
+                    to = scratch + k * kernel
+                    _copy_block(
+                        at + k * k_step, position_step, lane_step, n_positions, lanes, to, 64, PANEL
+                    )
             for i in range(n_positions):
                 n_taps = positions[3 * i + 1]
                 if n_taps:
                     tap = panel * n_taps + positions[3 * i + 2]
-                    to = packed + positions[3 * i] + (tap * inner + k) * 64
-                    for v in range(0, 64, 4 * LANES):
-                        store(to + v, load(scratch + 64 * i + v))
+                    to = packed + positions[3 * i] + (tap * inner + first) * 64
+                    for k in range(here):
+                        for v in range(0, 64, 4 * LANES):
+                            value = load(scratch + k * kernel + 64 * i + v)
+                            store(to + 64 * k + v, value)
 
 
 @kernel(needs=[multiply_rows, multiply_channels, stage_rows])

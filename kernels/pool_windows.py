@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def windows(
     ceil_mode: bool,
     count_include_pad: bool = True,
     may_miss: bool = False,
-) -> list[Array]:
+) -> tuple[Array, ...]:
     """A table for the rows and one for the columns, int64 (4, number of windows along the axis):
 
     the first pixel of each window inside the image, one past the last, how many pixels count in an
@@ -41,6 +42,22 @@ def windows(
     the whole image: its first and last are 0. Raises ValueError for impossible arguments, and for
     such windows unless they `may_miss`.
     """
+    geometry = (tuple(kernel_size), tuple(stride), tuple(padding), tuple(dilation))
+    return _windows(op, tuple(shape), *geometry, ceil_mode, count_include_pad, may_miss)
+
+
+@lru_cache(maxsize=128)
+def _windows(
+    op: str,
+    shape: tuple[int, ...],
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    may_miss: bool,
+) -> tuple[Array, ...]:
     if len(shape) != 4:
         raise ValueError(f"{op}: needs images (N, C, H, W), got shape {tuple(shape)}")
     for name, pair, least in (
@@ -67,7 +84,8 @@ def windows(
         number = np.minimum(end, size + p) - start if count_include_pad else last - first
         first, last = np.where(missed, 0, first), np.where(missed, 0, last)
         tables.append(np.stack([first, last, number, start]))
-    return tables
+        tables[-1].flags.writeable = False  # remembered, for a network asks again and again
+    return tuple(tables)
 
 
 def cells(op: str, shape: Sequence[int], output_size: Pair) -> list[Array]:

@@ -187,8 +187,11 @@ def _labels(
     if target.dtype.kind not in "iu":
         raise TypeError(f"{op}: class indices must be integers, not {target.dtype}")
     labels = target._data.reshape(-1).astype(np.int64)
-    used = labels != ignore_index
     classes = scores.shape[min(1, scores.ndim - 1)]
+    usual = labels.size and labels.min() >= 0 and labels.max() < classes
+    if usual and not 0 <= ignore_index < classes:
+        return labels, np.ones(labels.shape, np.bool_)
+    used = labels != ignore_index
     wrong = used & ((labels < 0) | (labels >= classes))
     if wrong.any():
         raise IndexError(f"{op}: target {labels[wrong][0]} is no class index below {classes}")
