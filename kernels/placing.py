@@ -8,6 +8,7 @@ thread fills rows and puts what belongs into them while they are in the cache. E
 takes the NumPy lines beside it.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from kernels.addresses import address
 from kernels.cache import kernel
 from kernels.packing import copy_floats
-from kernels.parallel import launch, share
+from kernels.parallel import HERE, LaunchPlan, get_num_threads, share
 from kernels.simd import LANES, float32_at, int64_at, splat, store, store_first
 from kernels.workers import catch_up
 
 Array = NDArray[Any]
+Shape = tuple[int, ...]
+FLOAT32 = np.dtype(np.float32)
 
 LARGE = 1 << 16
 """Elements from which a kernel beats NumPy."""
@@ -72,28 +75,43 @@ def place(out: Array, part: Array, source: Array, value: float = 0) -> None:
     """
     if part.shape != source.shape:
         raise ValueError(f"place: source has shape {source.shape}, its place {part.shape}")
-    order = sorted(range(out.ndim), key=lambda axis: (-abs(out.strides[axis]), axis))
-    dense = out.transpose(order).flags.c_contiguous
     kinds = {out.dtype, part.dtype, source.dtype}
-    if out.ndim != 4 or out.size < LARGE or not dense or kinds != {np.dtype(np.float32)}:
-        catch_up()
-        out[...] = value
-        part[...] = source
-        return
-    offset, starts, steps = address(part) - address(out), [], []
+    if out.ndim == 4 and out.size >= LARGE and kinds == {FLOAT32}:
+        layout = (out.shape, out.strides, part.shape, part.strides, address(part) - address(out))
+        plan = _plan(*layout, source.strides, float(value), get_num_threads())
+        if plan is not None:
+            plan.launch(out, source)
+            return
+    catch_up()
+    out[...] = value
+    part[...] = source
+
+
+@lru_cache(maxsize=512)
+def _plan(
+    shape: Shape,
+    strides: Shape,
+    part_shape: Shape,
+    part_strides: Shape,
+    offset: int,
+    source_strides: Shape,
+    value: float,
+    threads: int,
+) -> LaunchPlan | None:
+    """The launch for such arrays, to which out and source are to be given; None if out has gaps."""
+    order = sorted(range(4), key=lambda axis: (-abs(strides[axis]), axis))
+    expected = 4
+    for axis in reversed(order):
+        if strides[axis] != expected and (shape[axis] != 1 or strides[axis] <= 0):
+            return None
+        expected *= shape[axis]
+    starts, steps = [], []
     for axis in order:
-        stride = out.strides[axis]
-        start, offset = divmod(offset, stride) if part.size else (0, 0)
+        start, offset = divmod(offset, strides[axis]) if 0 not in part_shape else (0, 0)
         starts.append(start)
-        steps.append(part.strides[axis] // stride if part.shape[axis] > 1 else 1)
-    table = np.array(
-        [
-            [out.shape[axis] for axis in order],
-            starts,
-            steps,
-            [part.shape[axis] for axis in order],
-            [source.strides[axis] for axis in order],
-        ],
-        np.int64,
-    )
-    launch(_place, (out, source, table), (float(value),), later=True)
+        steps.append(part_strides[axis] // strides[axis] if part_shape[axis] > 1 else 1)
+    table = [
+        *([shape[axis] for axis in order] + starts + steps),
+        *([part_shape[axis] for axis in order] + [source_strides[axis] for axis in order]),
+    ]
+    return LaunchPlan(_place, [HERE, HERE, table], (value,), threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,12 @@ def add_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def empty_like_layout(shape: tuple[int, ...], like: np.ndarray, later: bool = False) -> np.ndarray:
     """An uninitialised array of `shape`, its axes in memory in the order of those of `like`; with
     `later` to be filled by a kernel."""
-    axes = sorted(range(like.ndim), key=lambda d: -abs(like.strides[d]))
-    memory = kernels.empty([shape[d] for d in axes], like.dtype, later=later)
-    return memory.transpose([axes.index(d) for d in range(like.ndim)])
+    axes, inverse = _order_in_memory(like.strides)
+    return kernels.empty([shape[d] for d in axes], like.dtype, later=later).transpose(inverse)
+
+
+@lru_cache(maxsize=1024)
+def _order_in_memory(strides: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """The axes, the outermost in memory first, and the place of each axis among them."""
+    axes = sorted(range(len(strides)), key=lambda d: -abs(strides[d]))
+    return axes, [axes.index(d) for d in range(len(strides))]
