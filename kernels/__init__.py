@@ -29,6 +29,7 @@ from kernels.elementwise import (
 )
 from kernels.finish import Finish
 from kernels.group_norm import group_norm_backward, group_norm_forward
+from kernels.joining import set_joining
 from kernels.matmul import linear, matmul
 from kernels.norm import (
     batch_norm_apply,
@@ -89,6 +90,7 @@ __all__ = [
     "relu_forward",
     "scatter_add_planes",
     "scatter_add_rows",
+    "set_joining",
     "set_num_threads",
     "set_winograd",
     "sgd_update",

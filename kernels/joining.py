@@ -59,9 +59,18 @@ class Waiting:
         return False
 
 
+_enabled = True
+
+
+def set_joining(enabled: bool) -> None:
+    """Allow (default) or forbid that launches are held back for others to join them."""
+    global _enabled
+    _enabled = bool(enabled)
+
+
 def hold(waiting: Waiting) -> bool:
     """Hold a launch back. False if this is not the time to do so, and it is to be launched now."""
-    return get_num_threads() > 1 and workers.hold_back(waiting)
+    return _enabled and get_num_threads() > 1 and workers.hold_back(waiting)
 
 
 def waiting_for(array: Array) -> Waiting | None:
@@ -89,7 +98,10 @@ def join(array: Array, kind: str, after: Pass) -> bool:
         return False
     with ahead.letting_go:
         waiting = waiting_for(array)
-        if waiting is None or not waiting.go_with(kind, after):
+        if waiting is None:
             return False
         ahead.waiting = None
+        if not waiting.go_with(kind, after):
+            ahead.waiting = waiting
+            return False
         return True

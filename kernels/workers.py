@@ -352,19 +352,19 @@ def _work_off() -> None:
 
 def _settle() -> None:
     """Wait until all jobs are done, and note that nothing is put off any more."""
-    interrupt: KeyboardInterrupt | None = None
+    problem: BaseException | None = None
     while True:
         try:
             let_go()
             _work_off()
             break
-        except KeyboardInterrupt as error:  # the helpers still use the caller's arrays
-            interrupt = error
+        except BaseException as error:  # the helpers still use the caller's arrays
+            problem = error
     ahead.pending = False
     ahead.held.clear()
     _pool.busy.release()
-    if interrupt is not None:
-        raise interrupt
+    if problem is not None:
+        raise problem
 
 
 @contextmanager

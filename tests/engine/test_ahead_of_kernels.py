@@ -18,6 +18,7 @@ def two_threads():
     before = get_num_threads()
     set_num_threads(2)
     yield
+    kernels.set_joining(True)
     set_num_threads(before)
     assert not workers.ahead.pending
 
@@ -43,15 +44,23 @@ def train(steps=3):
 
 
 def test_the_bits_of_a_training_are_the_same(monkeypatch):
-    put_off = []
-    monkeypatch.setattr(
-        "kernels.parallel.put_off",
-        lambda *given, original=workers.put_off: put_off.append(1) or original(*given),
-    )
+    jobs = []
+    for module in ("parallel", "workers"):
+        monkeypatch.setattr(
+            f"kernels.{module}.publish_ahead",
+            lambda *given, original=workers.publish_ahead: jobs.append(1) or original(*given),
+        )
     ahead = train()
-    assert len(put_off) > 300
-    monkeypatch.setattr("kernels.parallel.put_off", lambda *given: False)
-    assert ahead == train()
+    joined = len(jobs)
+    assert joined > 200
+    kernels.set_joining(False)
+    try:
+        assert ahead == train()
+        assert len(jobs) - joined > joined + 3 * 40  # in each step more launches
+        monkeypatch.setattr("kernels.parallel.put_off", lambda *given: False)
+        assert ahead == train()
+    finally:
+        kernels.set_joining(True)
 
 
 class Added(Deferred):
@@ -123,6 +132,7 @@ def test_a_look_in_the_middle_sees_what_was_computed(name, grad, monkeypatch):
         return model.seen, out.numpy().tobytes()
 
     ahead = [run() for _ in range(3)]
+    kernels.set_joining(False)
     monkeypatch.setattr("kernels.parallel.put_off", lambda *given: False)
     assert ahead == [run()] * 3
 

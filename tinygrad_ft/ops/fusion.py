@@ -35,9 +35,11 @@ _enabled = True
 
 
 def set_fusion(enabled: bool) -> None:
-    """Allow (default) or forbid that batch norm, addition and relu are computed together."""
+    """Allow (default) or forbid that batch norm, addition and relu are computed together, and
+    everything else that is computed in other portions than it is written in."""
     global _enabled
     _enabled = bool(enabled)
+    kernels.set_joining(_enabled)
 
 
 def fusion_enabled() -> bool:
