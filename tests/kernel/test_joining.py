@@ -263,6 +263,7 @@ CHANNELS = st.sampled_from([16, 32, 48, 64])
 )
 @example(4, 16, 16, 32, 32, True, 2)  # everything joins
 @example(3, 32, 16, 16, 16, False, 2)  # tasks have other rows in the sums
+@example(28, 16, 16, 12, 12, False, 2)  # units end within a block of rows
 def test_bits_of_passes_that_join(n, inner, outer, height, width, residual, threads):
     set_num_threads(threads)
     chain = Chain(n, inner, outer, height, width, residual, seed=n + width)
