@@ -84,7 +84,8 @@ class BatchNormReLU(Function):
     def backward(self, grad_out: Tensor) -> Grads:
         if is_grad_enabled():
             return self.recorded_backward(grad_out)
-        x, weight, bias = (self.input(i)._array for i in range(3))
+        inputs = [self.input(i) for i in range(3)]
+        x, weight, bias = (t._array for t in inputs)
         mean, var, cut_off = (self.statistics(name) for name in Statistics._fields)
         passes = self.constant("passes") if self.has_residual else None
         arguments: dict[str, Any] = {
@@ -95,7 +96,6 @@ class BatchNormReLU(Function):
             in_place = self.owns_gradient
             if in_place and self.has_residual:
                 grad_out._version.change()  # its memory becomes the residual's gradient
-            inputs = (self.input(i) for i in range(3))
             grads = norm_gradients(grad_out, *inputs, in_place=in_place, **arguments)
         else:
             arrays = kernels.batch_norm_backward(grad_out._array, x, weight, **arguments)
