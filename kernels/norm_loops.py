@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels.atomic import atomic_add
 from kernels.cache import kernel
-from kernels.language import njit
+from kernels.language import njit, words
 from kernels.parallel import share
 from kernels.simd import (
     LANES,
@@ -173,13 +173,27 @@ def _sum_gradients(grad, x, vectors, relu, passes, masked, row_step, rows, targe
             deviations[i] += deviation
 
 
-@njit(nogil=True)
-def _merge_statistics(ints, momentum, pieces):
+@kernel("void(" + "int64, " * 13 + "float64)")
+def merge_statistics(
+    partials_at,
+    width,
+    rows,
+    mean_at,
+    var_at,
+    cut_off_at,
+    channels,
+    wide,
+    left,
+    running,
+    running_mean_at,
+    running_var_at,
+    pieces,
+    momentum,
+):
     """mean and var of each channel, what rounding cut off the mean, and the running statistics."""
-    partials, width, rows = float64_at(ints[1]), ints[3], ints[4]
-    mean, var, cut_off = float32_at(ints[8]), float32_at(ints[9]), float64_at(ints[10])
-    channels, wide, left, running = ints[11], ints[12], ints[13], ints[14]
-    running_mean, running_var = float32_at(ints[15]), float32_at(ints[16])
+    partials = float64_at(partials_at)
+    mean, var, cut_off = float32_at(mean_at), float32_at(var_at), float64_at(cut_off_at)
+    running_mean, running_var = float32_at(running_mean_at), float32_at(running_var_at)
     m = rows * wide + left
     for c in range(channels):
         exact_mean = 0.0
@@ -218,11 +232,9 @@ def begin_statistics(ints, task):
         partials[j] = 0.0
 
 
-@njit(nogil=True)
-def _add_block(ints, task, row, count, length, seen):
+@kernel(words(8))
+def add_block(x, partials, scratch, width, row, count, length, seen):
     """Statistics of some rows, `length` positions of them, join those of the `seen` rows before."""
-    x, partials, scratch = ints[0], ints[1] + task * ints[3] * 16, ints[2] + task * ints[3] * 12
-    width = ints[3]
     mean, squares = float64_at(partials), float64_at(partials + width * 8)
     centre, shift, spread = (
         float32_at(scratch),
@@ -244,13 +256,19 @@ def _add_block(ints, task, row, count, length, seen):
         squares[j] += np.float64(spread[j]) - shift[j] * off + delta * delta * (seen * part)
 
 
+_add_block = add_block.symbol
+_merge_statistics = merge_statistics.symbol
+
+
 @njit(nogil=True)
-def add_statistics(ints, task, first, row, end):
-    """Statistics of rows `row` .. end-1 join those of the task's rows before, first .. row-1."""
-    block = ints[6]
+def add_statistics(ints, task, first, row, end, length):
+    """Statistics of rows `row` .. end-1, `length` positions of them, join those of the task's rows
+    before, first .. row-1."""
+    width, block = ints[3], ints[6]
+    partials, scratch = ints[1] + task * width * 16, ints[2] + task * width * 12
     while row < end:
         count = min(block, end - row)
-        _add_block(ints, task, row, count, ints[3], row - first)
+        _add_block(ints[0], partials, scratch, width, row, count, length, row - first)
         row += count
 
 
@@ -258,10 +276,13 @@ def add_statistics(ints, task, first, row, end):
 def end_statistics(ints, momentum, tasks):
     """This task has done its part."""
     if atomic_add(ints[7], 1) == tasks - 1:
-        _merge_statistics(ints, momentum, tasks)
+        shape = ints[11], ints[12], ints[13]
+        running = ints[14], ints[15], ints[16]
+        results = ints[8], ints[9], ints[10]
+        _merge_statistics(ints[1], ints[3], ints[4], *results, *shape, *running, tasks, momentum)
 
 
-@kernel()
+@kernel(needs=[add_block, merge_statistics])
 def statistics(ints, floats, task, tasks):
     """mean and var of each channel, and the running statistics.
 
@@ -270,18 +291,19 @@ def statistics(ints, floats, task, tasks):
     rows, rest = ints[4], ints[5]
     first, end = share(rows, task, tasks), share(rows, task + 1, tasks)
     begin_statistics(ints, task)
-    add_statistics(ints, task, first, first, end)
+    add_statistics(ints, task, first, first, end, ints[3])
     if rest > 0 and task == tasks - 1:
-        _add_block(ints, task, end, 1, rest, end - first)
+        add_statistics(ints, task, first, end, end + 1, rest)
     end_statistics(ints, floats[0], tasks)
 
 
-@njit(nogil=True)
-def prepare(of, eps, vectors, channels, wide, gradient):
+@kernel("void(int64, float64, int64, int64, int64, int64)")
+def prepare(of_at, eps, vectors, channels, wide, gradient):
     """centre, scale and shift at each position, out = (x - centre) * scale + shift; with `gradient`
     also slope and offset, see `gradient`.
 
     of   addresses: weight, bias, mean, var, cut_off, and of the gradient slope and offset"""
+    of = int64_at(of_at)
     weight, bias = float32_at(of[0]), float32_at(of[1])
     mean, var, cut_off = float32_at(of[2]), float32_at(of[3]), float64_at(of[4])
     to, width = float32_at(vectors), wide * channels
@@ -299,6 +321,9 @@ def prepare(of, eps, vectors, channels, wide, gradient):
             for c in range(channels):
                 to[3 * width + k * channels + c] = slope[c]
                 to[4 * width + k * channels + c] = offset[c]
+
+
+_prepare = prepare.symbol
 
 
 @njit(nogil=True)
@@ -336,25 +361,39 @@ def begin_normalize(ints, eps, task):
     width, vectors, channels = ints[6], ints[1], ints[9]
     if channels != 0:
         vectors += task * width * 12
-        prepare(int64_at(ints[10]), eps, vectors, channels, width // channels, 0)
+        _prepare(ints[10], eps, vectors, channels, width // channels, 0)
     return vectors
 
 
-@njit(nogil=True)
-def normalize_rows(ints, vectors, row, end):
+@kernel(words(11))
+def normalize_rows(x, vectors, out, residual, passes, relu, width, rows, rest, row, end):
     """`normalize` for rows `row` .. end-1, the shorter row being the last of all."""
-    relu, width, rows, rest = ints[5], ints[6], ints[7], ints[8]
     for r in range(row, end):
         at = r * width * 4
-        residual = ints[3] + at if ints[3] != 0 else 0
-        passes = ints[4] + r * width if ints[4] != 0 else 0
-        length = width if r < rows else rest
         _normalize_row(
-            ints[0] + at, vectors, 4 * width, length, ints[2] + at, residual, passes, relu
+            x + at,
+            vectors,
+            4 * width,
+            width if r < rows else rest,
+            out + at,
+            residual + at if residual != 0 else 0,
+            passes + r * width if passes != 0 else 0,
+            relu,
         )
 
 
-@kernel()
+_normalize_rows = normalize_rows.symbol
+
+
+@njit(nogil=True)
+def normalize_some(ints, vectors, row, end):
+    """The same, from the arguments of `normalize`."""
+    sizes = ints[6], ints[7], ints[8]
+    x, out, residual, passes, relu = ints[0], ints[2], ints[3], ints[4], ints[5]
+    _normalize_rows(x, vectors, out, residual, passes, relu, *sizes, row, end)
+
+
+@kernel(needs=[normalize_rows, prepare])
 def normalize(ints, floats, task, tasks):
     """out = (x - centre) * scale + shift, then + residual and relu where wanted.
 
@@ -365,17 +404,18 @@ def normalize(ints, floats, task, tasks):
     if rest > 0 and task == tasks - 1:
         end += 1
     vectors = begin_normalize(ints, floats[0], task)
-    normalize_rows(ints, vectors, share(rows, task, tasks), end)
+    normalize_some(ints, vectors, share(rows, task, tasks), end)
 
 
-@njit(nogil=True)
-def _merge_gradient_sums(ints, eps, pieces):
+@kernel("void(" + "int64, " * 8 + "float64)")
+def merge_gradient_sums(
+    partials_at, width, channels, of_at, m, grad_weight_at, grad_bias_at, pieces, eps
+):
     """grad_weight and grad_bias, and what `gradient` needs of each channel."""
-    partials, width, of = float64_at(ints[3]), ints[5], int64_at(ints[13])
+    partials, of = float64_at(partials_at), int64_at(of_at)
     weight, var = float32_at(of[0]), float32_at(of[3])
     slope, offset = float32_at(of[5]), float32_at(of[6])
-    channels, m = ints[12], ints[14]
-    grad_weight, grad_bias = float32_at(ints[15]), float32_at(ints[16])
+    grad_weight, grad_bias = float32_at(grad_weight_at), float32_at(grad_bias_at)
     for c in range(channels):
         grads, products, deviations = 0.0, 0.0, 0.0
         for piece in range(pieces):
@@ -399,44 +439,48 @@ def begin_gradient_sums(ints, eps, task):
     """Nothing summed yet; the vectors that `_sum_gradients` reads."""
     width, channels = ints[5], ints[12]
     vectors = ints[2] + task * width * 12
-    prepare(int64_at(ints[13]), eps, vectors, channels, width // channels, 0)
+    _prepare(ints[13], eps, vectors, channels, width // channels, 0)
     totals = float64_at(ints[3] + task * width * 24)
     for j in range(3 * width):
         totals[j] = 0.0
 
 
-@njit(nogil=True)
-def _add_gradients(ints, task, row, count, length):
-    """Sums of some rows, `length` positions of them, join the task's."""
-    width = ints[5]
-    scratch = ints[4] + task * width * 16
-    totals, sums = float64_at(ints[3] + task * width * 24), float32_at(scratch)
+@kernel(words(11))
+def add_gradients(grad, x, vectors, relu, passes, masked, width, count, sums_at, length, totals_at):
+    """Sums of some rows, `length` positions of them, join the totals."""
+    totals, sums = float64_at(totals_at), float32_at(sums_at)
     for j in range(3 * width):
         sums[j] = np.float32(0)
-    at = row * width
-    _sum_gradients(
-        ints[0] + 4 * at,
-        ints[1] + 4 * at,
-        ints[2] + task * width * 12,
-        ints[9],
-        ints[10] + at,
-        ints[17] + 4 * at,
-        width * 4,
-        count,
-        scratch,
-        length,
-    )
+    _sum_gradients(grad, x, vectors, relu, passes, masked, width * 4, count, sums_at, length)
     for j in range(3 * width):
         totals[j] += sums[j]
 
 
+_add_gradients = add_gradients.symbol
+_merge_gradient_sums = merge_gradient_sums.symbol
+
+
 @njit(nogil=True)
-def add_gradient_sums(ints, task, row, end):
-    """Sums of rows `row` .. end-1 join the task's."""
-    block = ints[8]
+def add_gradient_sums(ints, task, row, end, length):
+    """Sums of rows `row` .. end-1, `length` positions of them, join the task's."""
+    width, block = ints[5], ints[8]
+    vectors, totals = ints[2] + task * width * 12, ints[3] + task * width * 24
+    scratch = ints[4] + task * width * 16
     while row < end:
-        count = min(block, end - row)
-        _add_gradients(ints, task, row, count, ints[5])
+        count, at = min(block, end - row), row * width
+        _add_gradients(
+            ints[0] + 4 * at,
+            ints[1] + 4 * at,
+            vectors,
+            ints[9],
+            ints[10] + at,
+            ints[17] + 4 * at,
+            width,
+            count,
+            scratch,
+            length,
+            totals,
+        )
         row += count
 
 
@@ -444,10 +488,11 @@ def add_gradient_sums(ints, task, row, end):
 def end_gradient_sums(ints, eps, tasks):
     """This task has done its part."""
     if atomic_add(ints[11], 1) == tasks - 1:
-        _merge_gradient_sums(ints, eps, tasks)
+        results = ints[15], ints[16]
+        _merge_gradient_sums(ints[3], ints[5], ints[12], ints[13], ints[14], *results, tasks, eps)
 
 
-@kernel()
+@kernel(needs=[add_gradients, merge_gradient_sums, prepare])
 def gradient_sums(ints, floats, task, tasks):
     """grad_weight and grad_bias, slope and offset.
 
@@ -456,9 +501,9 @@ def gradient_sums(ints, floats, task, tasks):
     rows, rest = ints[6], ints[7]
     begin, end = share(rows, task, tasks), share(rows, task + 1, tasks)
     begin_gradient_sums(ints, floats[0], task)
-    add_gradient_sums(ints, task, begin, end)
+    add_gradient_sums(ints, task, begin, end, ints[5])
     if rest > 0 and task == tasks - 1:
-        _add_gradients(ints, task, end, 1, rest)
+        add_gradient_sums(ints, task, end, end + 1, rest)
     end_gradient_sums(ints, floats[0], tasks)
 
 
@@ -483,14 +528,14 @@ def _gradient_row(grad, x, vectors, step, length, out, relu):
         results[j] = value * scales[j] + offset[j] + deviation * slope[j]
 
 
-@kernel()
+@kernel(needs=[prepare])
 def gradient(ints, floats, task, tasks):
     """grad_x = grad * scale + offset + (x - centre) * slope
 
     With relu 1 grad counts where (x - centre) * scale + shift is not negative."""
     width, rows, rest, relu = ints[4], ints[5], ints[6], ints[7]
     vectors, channels = ints[2] + task * width * 20, ints[8]
-    prepare(int64_at(ints[9]), floats[0], vectors, channels, width // channels, 1)
+    _prepare(ints[9], floats[0], vectors, channels, width // channels, 1)
     end = share(rows, task + 1, tasks)
     if rest > 0 and task == tasks - 1:
         end += 1

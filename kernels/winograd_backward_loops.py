@@ -7,9 +7,11 @@ from kernels.language import njit
 from kernels.microkernel import multiply_columns, multiply_rows
 from kernels.norm_loops import (
     add_gradient_sums,
+    add_gradients,
     begin_gradient_sums,
     end_gradient_sums,
     gradient_of_pixels,
+    merge_gradient_sums,
     prepare,
 )
 from kernels.packing import copy_block, stage_rows
@@ -44,6 +46,8 @@ from kernels.winograd_transforms import (
     transform_weight_gradient,
 )
 from kernels.winograd_weight_loops import transform_items, write_items
+
+_prepare = prepare.symbol
 
 
 @njit(nogil=True)
@@ -83,6 +87,9 @@ def _norm_gradient(ints, y, vectors, relu, n, here, top, buffer):
         copy_block,
         transform_weight,
         transform_weight_gradient,
+        prepare,
+        add_gradients,
+        merge_gradient_sums,
     ]
 )
 def fused_backward(ints, floats, task, tasks):
@@ -90,7 +97,7 @@ def fused_backward(ints, floats, task, tasks):
     dU of this task; where weights are few, also their U, and grad_w of all tasks' dU; and with each
     unit, a batch norm's `gradient_sums` of grad_x."""
     result = int64_at(ints[OWN])
-    y, factors, relu, x = ints[OWN + 1], int64_at(ints[OWN + 2]), ints[OWN + 3], ints[OWN + 4]
+    y, factors, relu, x = ints[OWN + 1], ints[OWN + 2], ints[OWN + 3], ints[OWN + 4]
     buffer = ints[OWN + 5] + task * ints[OWN + 6]
     x_buffer, x_pixel = buffer + ints[OWN + 7], ints[OWN + 8]
     m = x_buffer + ints[OWN + 9]
@@ -112,7 +119,7 @@ def fused_backward(ints, floats, task, tasks):
     outer, inner = ints[CHANNELS], result[7]
     outer_panels, inner_panels = (outer + PANEL - 1) // PANEL, (inner + PANEL - 1) // PANEL
     patch = -ints[FIRST_ROW] * ints[STAGE_ROW] - ints[FIRST_COLUMN] * ints[STAGE_PIXEL]
-    prepare(factors, floats[0], vectors, outer, 1, 1)
+    _prepare(factors, floats[0], vectors, outer, 1, 1)
     int64_at(offsets)[0] = 0
     for t in range(unit_tiles):
         int64_at(v_rows)[t] = t * outer_panels * 64
@@ -144,7 +151,8 @@ def fused_backward(ints, floats, task, tasks):
         )
         write_tiles(ints, result, n, here, top, tiles, m, step, panel_step, scratch)
         if after_rows:
-            add_gradient_sums(after, task, n * after_rows, (n + here) * after_rows)
+            row = n * after_rows
+            add_gradient_sums(after, task, row, (n + here) * after_rows, after[5])
         # in the same geometry as grad_out
         stage_windows(ints, int64_at(x), n, here, top, x_buffer, x_pixel)
         transform_inputs(ints, x_buffer, x_pixel, tiles, inner, xv, xv_step, panel_step, 64)

@@ -5,11 +5,15 @@ from kernels.finish import finish_pixels
 from kernels.language import njit
 from kernels.microkernel import TOGETHER, multiply_columns, multiply_rows
 from kernels.norm_loops import (
+    add_block,
     add_statistics,
     begin_normalize,
     begin_statistics,
     end_statistics,
+    merge_statistics,
     normalize_rows,
+    normalize_some,
+    prepare,
 )
 from kernels.packing import copy_block, stage_rows
 from kernels.parallel import share
@@ -266,6 +270,10 @@ def add_unit(
         transform_output,
         copy_block,
         transform_weight,
+        normalize_rows,
+        prepare,
+        add_block,
+        merge_statistics,
     ]
 )
 def fused_forward(ints, floats, task, tasks):
@@ -301,7 +309,7 @@ def fused_forward(ints, floats, task, tasks):
     for unit in range(begin, end):
         n, here, top, tiles = unit_of(ints, unit)
         if before_rows:
-            normalize_rows(before, vectors, n * before_rows, (n + here) * before_rows)
+            normalize_some(before, vectors, n * before_rows, (n + here) * before_rows)
         stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
         pixel, row = ints[STAGE_PIXEL], v_panels * 64
         transform_inputs(ints, buffer, pixel, tiles, channels, v, step, 64, row)
@@ -323,7 +331,7 @@ def fused_forward(ints, floats, task, tasks):
         write_tiles(ints, result, n, here, top, tiles, m, step, m_panel, scratch)
         if after_rows:
             first, row = begin * ints[UNIT_IMAGES] * after_rows, n * after_rows
-            add_statistics(after, task, first, row, (n + here) * after_rows)
+            add_statistics(after, task, first, row, (n + here) * after_rows, after[3])
     if after_rows:
         end_statistics(after, floats[1], tasks)
 
