@@ -168,11 +168,7 @@ def _convolve(
         if prepared is not None:
             prepared.keep("winograd", ready)
     if fused:
-        convolution = Convolution(source, ready, result, padding, own, turned, accumulate)
-        if finish is None:
-            convolution.launch()
-        else:
-            convolution.launch_finished(finish)
+        Convolution(source, ready, result, padding, own, turned, accumulate).launch(finish)
         return
     for part in _rounds(source.shape[0], size, inner, outer):
         # the residual is cut with the images

@@ -107,34 +107,27 @@ class _Gradients(Waiting):
         )
 
     def launch(self) -> None:
-        way = self._way()
-        assert way is not None
-        values, du = self._values(way)
-        way.plan.launch(*values)
-        if not self.own:
-            finish_weight_gradient(du, way.plan.tasks, self.grad_w)
+        self._start(held_back=False)
 
     def go(self) -> None:
-        way = self._way()
-        assert way is not None
-        self._go(way)
+        self._start()
 
     def go_with(self, kind: str, after: Pass) -> bool:
-        way = self._way(after.facts) if kind == "gradient sums" else None
-        if way is not None:
-            self._go(way, after)
-        return way is not None
+        return kind == "gradient sums" and self._start(after)
 
-    def _go(self, way: "_Way", after: Pass | None = None) -> None:
+    def _start(self, after: Pass | None = None, held_back: bool = True) -> bool:
+        """Begin, with a pass over grad_x. False if that cannot join, and nothing was done."""
+        way = _way(*self.facts, get_num_threads(), None if after is None else after.facts)
+        if way is None:
+            return False
         values, du = self._values(way, after)
-        way.plan.go(*values)
+        run = way.plan.go if held_back else way.plan.launch
+        run(*values)
         if not self.own:
-            finish_weight_gradient(du, way.plan.tasks, self.grad_w, held_back=True)
+            finish_weight_gradient(du, way.plan.tasks, self.grad_w, held_back)
+        return True
 
-    def _way(self, after: tuple[Any, ...] | None = None) -> "_Way | None":
-        return _way(*self.facts, get_num_threads(), after)
-
-    def _values(self, way: "_Way", after: Pass | None = None) -> tuple[list[int | Array], Array]:
+    def _values(self, way: "_Way", after: Pass | None) -> tuple[list[int | Array], Array]:
         """What the plan wants, and dU."""
         du = buffers.aligned(way.du_bytes, later=True)
         work = buffers.scratch(way.work_bytes)

@@ -47,45 +47,43 @@ class Convolution(Waiting):
         )
         self.first: Pass | None = None
 
-    def launch(self) -> None:
-        """Now, or held back if this thread runs ahead."""
-        waiting = waiting_for(self.source)
-        if waiting is not None:
-            self.first = waiting.before()
-            if self.first is not None and self._way() is not None and exchange(waiting, self):
+    def launch(self, finish: Finish | None = None) -> None:
+        """Now, and with what follows; without that, held back if this thread runs ahead."""
+        if finish is None:
+            waiting = waiting_for(self.source)
+            self.first = None if waiting is None else waiting.before()
+            if waiting is not None and self.first is not None:
+                if self._way() is not None and exchange(waiting, self):
+                    return
+                self.first = None
+            if hold(self):
                 return
-            self.first = None
-        if not hold(self):
-            way = self._way()
-            assert way is not None
-            way.plan.launch(*self._values(way))
-
-    def launch_finished(self, finish: Finish) -> None:
-        """Now, and with what follows."""
-        way = _way(*self.facts, get_num_threads(), finished=True)
-        assert way is not None
-        table = FinishTable(finish, self.result.shape[1])
-        work = buffers.scratch(way.work_bytes)
-        way.plan.launch(self.source, self.result, table.numbers, work, self.weight, keep=(table,))
+        way = self._way(finished=finish is not None)
+        assert way is not None  # nothing has to join
+        tables = [] if finish is None else [FinishTable(finish, self.result.shape[1])]
+        way.plan.launch(*self._values(way, [t.numbers for t in tables]), keep=tables)
 
     def go(self) -> None:
-        way = self._way()
-        assert way is not None
-        way.plan.go(*self._values(way))
+        self._go()
 
     def go_with(self, kind: str, after: Pass) -> bool:
-        way = self._way(after.facts) if kind == "statistics" else None
+        return kind == "statistics" and self._go(after)
+
+    def _go(self, after: Pass | None = None) -> bool:
+        way = self._way(after)
         if way is not None:
-            way.plan.go(*self._values(way, after))
+            way.plan.go(*self._values(way, [], after))
         return way is not None
 
-    def _way(self, after: tuple[Any, ...] | None = None) -> "_Way | None":
-        before = None if self.first is None else self.first.facts
-        return _way(*self.facts, get_num_threads(), before, after)
+    def _way(self, after: Pass | None = None, finished: bool = False) -> "_Way | None":
+        passes = (None if p is None else p.facts for p in (self.first, after))
+        return _way(*self.facts, get_num_threads(), *passes, finished)
 
-    def _values(self, way: "_Way", after: Pass | None = None) -> list[int | Array]:
+    def _values(
+        self, way: "_Way", finish: list[Array], after: Pass | None = None
+    ) -> list[int | Array]:
         work = buffers.scratch(way.work_bytes)
-        values: list[int | Array] = [self.source, self.result, work, self.weight]
+        values: list[int | Array] = [self.source, self.result, *finish, work, self.weight]
         if self.first is not None:
             values += self.first.values(work + way.before_at)
         if after is not None:
@@ -114,9 +112,9 @@ def _way(
     accumulate: bool,
     own: tuple[tuple[int, ...], bool] | None,
     threads: int,
-    before: tuple[Any, ...] | None = None,
-    after: tuple[Any, ...] | None = None,
-    finished: bool = False,
+    before: tuple[Any, ...] | None,
+    after: tuple[Any, ...] | None,
+    finished: bool,
 ) -> _Way | None:
     """The way, with the passes (their facts) before and after it; None if these cannot join."""
     inner, outer = shape[1], result_shape[1]

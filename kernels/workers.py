@@ -311,9 +311,8 @@ def publish_ahead(body: Kernel, ints: int, floats: int, tasks: int, hold: Any) -
 
 
 def hold_back(waiting: Waiting) -> bool:
-    """Keep a launch, put off, until the caller takes it back (`ahead.waiting = None`) to do it
-    together with the next one, or until it is let go. Returns False if this is not the time to do
-    so, and nothing was done."""
+    """Keep a launch, put off, until another one joins it (joining.py), or until it is let go.
+    Returns False if this is not the time to do so, and nothing was done."""
     if not ahead.allowed or ahead.owner != get_ident():
         return False
     let_go()

@@ -130,14 +130,14 @@ class Optimizer:
                 for param in group["params"]:
                     if param.grad is None:
                         continue
-                    grad, array = param.grad._data, param._data
-                    if grad.shape != array.shape:
+                    grad = param.grad.data
+                    if grad.shape != param.shape:
                         raise ValueError(
-                            f"{where}: the gradient of a parameter of shape {array.shape} has "
+                            f"{where}: the gradient of a parameter of shape {param.shape} has "
                             f"shape {grad.shape}"
                         )
-                    param._place(where)
-                    items.append((array, grad, self.state.setdefault(param, {})))
+                    state = self.state.setdefault(param, {})
+                    items.append((param.write(where), grad, state))
                 self.update_all(items, group)
         return loss
 
