@@ -14,7 +14,8 @@ import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from kernels.norm_loops import gradient, gradient_sums, normalize, statistics
+from kernels.norm_gradient_loops import gradient, gradient_sums
+from kernels.norm_loops import normalize, statistics
 from kernels.parallel import HERE, LaunchPlan
 from kernels.winograd_plan import TilePlan
 

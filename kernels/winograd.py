@@ -42,15 +42,15 @@ from kernels.finish import Finish, FinishTable, finish_result
 from kernels.parallel import get_num_threads, launch
 from kernels.prepared import Prepared
 from kernels.winograd_fused import Convolution
-from kernels.winograd_loops import (
+from kernels.winograd_loops import fused_weight_gradient
+from kernels.winograd_plan import image_table, panels, tile_plan, unit_ints, wanted_tiles
+from kernels.winograd_step_loops import (
     all_gradients,
     all_inputs,
     all_outputs,
     all_products,
     all_weight_products,
-    fused_weight_gradient,
 )
-from kernels.winograd_plan import image_table, panels, tile_plan, unit_ints, wanted_tiles
 from kernels.winograd_weights import few, finish_weight_gradient, transformed, u_distance
 
 Array = NDArray[Any]

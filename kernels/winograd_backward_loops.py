@@ -5,15 +5,15 @@ from kernels.atomic import atomic_add
 from kernels.cache import kernel
 from kernels.language import njit
 from kernels.microkernel import multiply_columns, multiply_rows
-from kernels.norm_loops import (
+from kernels.norm_gradient_loops import (
     add_gradient_sums,
     add_gradients,
     begin_gradient_sums,
     end_gradient_sums,
     gradient_of_pixels,
     merge_gradient_sums,
-    prepare,
 )
+from kernels.norm_loops import prepare
 from kernels.packing import copy_block, stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at

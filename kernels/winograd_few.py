@@ -34,8 +34,8 @@ from kernels import buffers
 from kernels.conv_direct import one_step_positions
 from kernels.parallel import get_num_threads, launch
 from kernels.winograd_few_loops import CHUNK, DU_STEP, U_STEP, few_forward, few_weight_gradient
-from kernels.winograd_loops import all_gradients, all_inputs
 from kernels.winograd_plan import image_table, panels, tile_plan, unit_ints
+from kernels.winograd_step_loops import all_gradients, all_inputs
 from kernels.winograd_weight_loops import KERNEL, TOGETHER
 
 Array = NDArray[Any]
