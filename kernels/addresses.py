@@ -8,6 +8,7 @@ that keeps its objects elsewhere gets NumPy's own way.
 
 import ctypes
 import sys
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,16 +22,20 @@ def _behind_the_head(array: Any) -> int:
     return _read(id(array) + _HEAD).value
 
 
-def _all_behind_the_head(values: Sequence[Any]) -> list[int]:
-    return [v if type(v) is int else _read(id(v) + _HEAD).value for v in values]
-
-
 def _by_numpy(array: Any) -> int:
     return int(array.ctypes.data)
 
 
-def _all_by_numpy(values: Sequence[Any]) -> list[int]:
-    return [v if type(v) is int else _by_numpy(v) for v in values]
+def _cells_of_heads(arrays: Sequence[Any]) -> "array[int]":
+    return array("q", map(id, arrays))
+
+
+def _cells_by_numpy(arrays: Sequence[Any]) -> "array[int]":
+    count = len(arrays)
+    words = array("q", [0] * count + [_by_numpy(a) for a in arrays])
+    begin = words.buffer_info()[0] + 8 * count
+    words[:count] = array("q", range(begin, begin + 8 * count, 8))
+    return words
 
 
 def _head_can_be_read() -> bool:
@@ -46,5 +51,9 @@ address: Callable[[Any], int] = _behind_the_head if _quick else _by_numpy
 """The address of an array's first element, as an integer. The array must be a NumPy array: it is
 not checked."""
 
-addresses: Callable[[Sequence[Any]], list[int]] = _all_behind_the_head if _quick else _all_by_numpy
-"""The same for each array among some values; the others are integers, which stay as they are."""
+cells: Callable[[Sequence[Any]], "array[int]"] = _cells_of_heads if _quick else _cells_by_numpy
+"""For each array the address of a word from which compiled code gets the array's address, CELL_HEAD
+bytes behind: a tenth of the time that `address` takes. It is valid as long as the arrays and what
+is returned."""
+
+CELL_HEAD = _HEAD if _quick else 0

@@ -50,6 +50,21 @@ def _default_limit() -> int:
     return min(4 * 2**30, memory // 4)
 
 
+class _Block:
+    """Memory of the pool.
+
+    start    where it begins
+    offset   how far behind that lies a multiple of the alignment
+    """
+
+    __slots__ = ("memory", "offset", "size", "start")
+
+    def __init__(self, size: int) -> None:
+        self.memory, self.size = np.empty(size, np.uint8), size
+        self.start = address(self.memory)
+        self.offset = -self.start % _ALIGNMENT
+
+
 class _Pool:
     """Unused blocks by size, the longest unused first.
 
@@ -58,30 +73,32 @@ class _Pool:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.returned: deque[NDArray[np.uint8]] = deque()
-        self.blocks: OrderedDict[int, list[NDArray[np.uint8]]] = OrderedDict()
+        self.returned: deque[_Block] = deque()
+        self.blocks: OrderedDict[int, list[_Block]] = OrderedDict()
         self.unused = 0
         self.limit = _default_limit()
 
-    def take(self, size: int, later: bool) -> NDArray[np.uint8]:
+    def take(self, size: int, later: bool) -> _Block:
         if ahead.pending:
             if ahead.owner != threading.get_ident():
-                return np.empty(size, np.uint8)
+                return _Block(size)
             if not later:
                 catch_up()
         with self.lock:
-            self._collect()
+            if self.returned:
+                self._collect()
             found = self.blocks.get(size)
             if found:
                 self.unused -= size
                 return found.pop()
-        return np.empty(size, np.uint8)
+        return _Block(size)
 
-    def put(self, block: NDArray[np.uint8]) -> None:
+    def put(self, block: _Block) -> None:
         self.returned.append(block)
         # `take` sorts the next few blocks, unless they are large
-        few = len(self.returned) < RETURNED and block.size < RETURNED_BYTES
-        if not few and self.lock.acquire(blocking=False):
+        if len(self.returned) < RETURNED and block.size < RETURNED_BYTES:
+            return
+        if self.lock.acquire(blocking=False):
             try:
                 self._collect()
             finally:
@@ -91,8 +108,11 @@ class _Pool:
         """Sort returned blocks into their lists and keep the limit. Needs the lock."""
         while self.returned:
             block = self.returned.popleft()
-            self.blocks.setdefault(block.size, []).append(block)
-            self.blocks.move_to_end(block.size)
+            if block.size in self.blocks:
+                self.blocks[block.size].append(block)
+                self.blocks.move_to_end(block.size)
+            else:
+                self.blocks[block.size] = [block]
             self.unused += block.size
         self._drop(self.limit)
 
@@ -121,11 +141,11 @@ def _owner_type(size: int) -> Any:
     one step; a class in Python with an `__array_interface__` takes four times as long."""
 
     def give_back(self: Any) -> None:
-        block = getattr(self, "block", None)
-        if block is not None and _pool is not None:  # at the interpreter's end it may be gone
-            _pool.put(block)
+        if self.block is not None and _pool is not None:  # at the interpreter's end it may be gone
+            _pool.put(self.block)
 
-    return type("_Owner", (ctypes.c_char * size,), {"__del__": give_back, "is_reused": True})
+    members = {"__del__": give_back, "is_reused": True, "block": None}
+    return type("_Owner", (ctypes.c_char * size,), members)
 
 
 def _from_pool(
@@ -139,10 +159,9 @@ def _from_pool(
     step = max(4096, 1 << (nbytes.bit_length() - 4))
     size = -(-(nbytes + _ALIGNMENT) // step) * step
     block = _pool.take(size, later)
-    start = address(block)
-    owner = _owner_type(size).from_address(start)
+    owner = _owner_type(size).from_address(block.start)
     owner.block = block
-    return np.ndarray(shape, dtype, owner, -start % _ALIGNMENT, strides)
+    return np.ndarray(shape, dtype, owner, block.offset, strides)
 
 
 def empty(

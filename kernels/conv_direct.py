@@ -35,8 +35,9 @@ from kernels import buffers
 from kernels.conv_direct_loops import KERNELS, gather, pack_weights, reduce_weights, weight_gradient
 from kernels.conv_plan import GatherPlan, Geometry, Layout, WeightPlan, gather_plan, weight_plan
 from kernels.finish import NO_FINISH, Finish, FinishTable
+from kernels.launch_plan import HERE, LaunchPlan, Work
 from kernels.microkernel import TOGETHER
-from kernels.parallel import HERE, LaunchPlan, get_num_threads
+from kernels.parallel import get_num_threads
 from kernels.prepared import Prepared
 from kernels.workers import catch_up
 
@@ -52,8 +53,8 @@ SMALL = 300_000
 def _unit_ints(
     shape: Shape, strides: Shape, plan: GatherPlan | WeightPlan, task_bytes: int
 ) -> list[Any]:
-    """The beginning of every body's argument block (conv_direct_loops.py). To be given: the source,
-    and working memory of `task_bytes` for each task."""
+    """The beginning of every body's argument block (conv_direct_loops.py). To be given: the source.
+    `task_bytes` of working memory for each task."""
     n, c, h, w = shape
     layout, units, stage = Layout.of(strides), plan.units, plan.units.stage
     return [
@@ -61,7 +62,7 @@ def _unit_ints(
         *(plan.first_row, plan.first_column, plan.source_step),
         *(n, units.count, units.images, units.bands, units.band_rows, int(units.in_place)),
         *(units.stage_rows, units.stage_columns, stage.pixel, stage.row, stage.image),
-        *(HERE, task_bytes),
+        *(Work(), task_bytes),
     ]
 
 
@@ -105,30 +106,26 @@ def run_gather(
     packed = None if prepared is None else prepared.get(way.key)
     if packed is None:
         packed = buffers.aligned(way.weight_bytes, later=True)
-        way.pack.launch(spaced, packed, buffers.scratch(way.pack_bytes))
+        way.pack.launch(spaced, packed)
         if prepared is not None:
             prepared.keep(way.key, packed)
-    work = buffers.scratch(way.work_bytes)
     if finish is None:
-        way.gather.launch(source, work, result, packed)
+        way.gather.launch(source, result, packed)
     else:
         table = FinishTable(finish, result.shape[1])
-        way.gather.launch(source, work, result, packed, table.numbers, keep=(table,))
+        way.gather.launch(source, result, packed, table.numbers, keep=(table,))
 
 
 class _WayToGather(NamedTuple):
-    """How weights are packed (to be given: the weight, room for it, working memory of pack_bytes)
-    and units gathered (source, working memory of work_bytes, result, packed weight, what follows if
-    anything does).
+    """How weights are packed (to be given: the weight, room for it) and units gathered (source,
+    result, packed weight, what follows if anything does).
 
     key   the packed weight's name among those that are prepared"""
 
     pack: LaunchPlan
-    pack_bytes: int
     weight_bytes: int
     key: Any
     gather: LaunchPlan
-    work_bytes: int
 
 
 @lru_cache(maxsize=512)
@@ -176,7 +173,7 @@ def _way_to_gather(
         *(len(plan.phases), plan.phases, HERE, int(channelwise)),
         *(HERE if finished else NO_FINISH, int(accumulate)),
     ]
-    pack, pack_bytes = _pack_plan(
+    pack = _pack_plan(
         weight_shape,
         weight_strides,
         plan,
@@ -188,11 +185,15 @@ def _way_to_gather(
     )
     return _WayToGather(
         pack,
-        pack_bytes,
         plan.weight_bytes,
         ("direct", groups, inner, outer, plan.positions.tobytes()),
-        LaunchPlan(gather, gather_ints, tasks=min(tasks, plan.units.count), keep=plan),
-        tasks * task_bytes,
+        LaunchPlan(
+            gather,
+            gather_ints,
+            tasks=min(tasks, plan.units.count),
+            keep=plan,
+            work_bytes=tasks * task_bytes,
+        ),
     )
 
 
@@ -205,8 +206,8 @@ def _pack_plan(
     outer: int,
     transposed: bool,
     threads: int,
-) -> tuple[LaunchPlan, int]:
-    """How weights are packed, and the bytes of working memory."""
+) -> LaunchPlan:
+    """How weights are packed."""
     n_positions = shape[2] * shape[3]
     o_step, i_step, _, position_step = strides
     lane_step, k_step = (i_step, o_step) if transposed else (o_step, i_step)
@@ -216,9 +217,10 @@ def _pack_plan(
     tasks = threads if math.prod(shape) > 20_000 else 1
     ints = [
         *(HERE, lane_step, k_step, position_step, groups, outer, inner, n_positions),
-        *(lane_group, k_group, plan.positions, HERE, HERE),
+        *(lane_group, k_group, plan.positions, HERE, Work()),
     ]
-    return LaunchPlan(pack_weights, ints, tasks=tasks), tasks * KERNELS * n_positions * 64
+    work_bytes = tasks * KERNELS * n_positions * 64
+    return LaunchPlan(pack_weights, ints, tasks=tasks, work_bytes=work_bytes)
 
 
 def one_step_positions(weight: Array) -> Array:
@@ -246,19 +248,17 @@ def run_weight_gradient(
         get_num_threads(),
     )
     partial = buffers.aligned(way.partial_bytes, later=True)
-    way.sum.launch(x, buffers.scratch(way.work_bytes), grad_out, partial)
-    way.reduce.launch(partial, result, buffers.scratch(way.reduce_bytes))
+    way.sum.launch(x, grad_out, partial)
+    way.reduce.launch(partial, result)
 
 
 class WayToWeights(NamedTuple):
-    """How a weight gradient is summed, in partial_bytes and working memory of work_bytes, and how
-    the tasks' sums are added (to be given: partial, result, working memory of reduce_bytes)."""
+    """How a weight gradient is summed (to be given: x, grad_out, partial, which has partial_bytes),
+    and how the tasks' sums are added (partial, result)."""
 
     sum: LaunchPlan
     partial_bytes: int
-    work_bytes: int
     reduce: LaunchPlan
-    reduce_bytes: int
 
 
 @lru_cache(maxsize=512)
@@ -313,10 +313,9 @@ def _way_to_weights(
         *(int(channelwise), plan.block_offsets, plan.blocks[:, 2] * (panels * 64)),
     ]
     return WayToWeights(
-        LaunchPlan(weight_gradient, ints, tasks=tasks),
+        LaunchPlan(weight_gradient, ints, tasks=tasks, work_bytes=tasks * task_bytes),
         n_partials * partial_bytes,
-        tasks * task_bytes,
-        *reduce_plan(
+        reduce_plan(
             n_partials,
             partial_bytes,
             groups,
@@ -340,12 +339,11 @@ def reduce_plan(
     row_step: int,
     panel_step: int,
     threads: int,
-) -> tuple[LaunchPlan, int]:
-    """How partial sums are added (arguments as in `reduce_weights`), and the bytes of working
-    memory."""
+) -> LaunchPlan:
+    """How partial sums are added (arguments as in `reduce_weights`)."""
     tasks = threads if groups * outer * inner * n_positions > 20_000 else 1
     ints = [
         *(HERE, n_partials, partial_bytes, groups, inner, outer, n_positions),
-        *(HERE, HERE, row_step, panel_step),
+        *(HERE, Work(), row_step, panel_step),
     ]
-    return LaunchPlan(reduce_weights, ints, tasks=tasks), tasks * PANEL * 64
+    return LaunchPlan(reduce_weights, ints, tasks=tasks, work_bytes=tasks * PANEL * 64)

@@ -35,7 +35,8 @@ from kernels import buffers
 from kernels.conv_direct import WayToWeights, reduce_plan
 from kernels.conv_panels_loops import panels_weight_gradient
 from kernels.conv_plan import Axis, Geometry, Layout, Table
-from kernels.parallel import HERE, LaunchPlan, get_num_threads
+from kernels.launch_plan import HERE, LaunchPlan, Work
+from kernels.parallel import get_num_threads
 
 PANEL = 16
 UNIT_PIXELS = 256
@@ -130,8 +131,8 @@ def run_panels(grad_out: Array, x: Array, result: Array, geometry: Geometry) -> 
     """result (O, I, kH, kW), C-contiguous, from grad_out (N,O,OH,OW) and x (N,I,H,W)."""
     way = _way(grad_out.strides, x.shape, x.strides, result.shape, geometry, get_num_threads())
     partial = buffers.aligned(way.partial_bytes, later=True)
-    way.sum.launch(x, grad_out, partial, buffers.scratch(way.work_bytes))
-    way.reduce.launch(partial, result, buffers.scratch(way.reduce_bytes))
+    way.sum.launch(x, grad_out, partial)
+    way.reduce.launch(partial, result)
 
 
 @lru_cache(maxsize=512)
@@ -175,13 +176,12 @@ def _way(
         *(plan.pixel_rows, columns.source_step * 64, int(plan.flat), [0]),
         *(n_positions, plan.positions),
         *(int(by_panels), HERE, partial_bytes),
-        *(HERE, task_bytes, x_panels * stage_panel, gradient_panel),
+        *(Work(), task_bytes, x_panels * stage_panel, gradient_panel),
     ]
     return WayToWeights(
-        LaunchPlan(panels_weight_gradient, ints, tasks=tasks),
+        LaunchPlan(panels_weight_gradient, ints, tasks=tasks, work_bytes=tasks * task_bytes),
         n_partials * partial_bytes,
-        tasks * task_bytes,
-        *reduce_plan(
+        reduce_plan(
             n_partials,
             partial_bytes,
             1,

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from kernels.addresses import address
+from kernels.addresses import CELL_HEAD, cells
 from kernels.buffers import empty
 from kernels.cache import kernel
 from kernels.parallel import launch, share
@@ -164,13 +164,16 @@ def _accumulate(ints, floats, task, tasks):
 
 @kernel()
 def _sgd(ints, floats, task, tasks):
-    """For each row of the table: param, grad, velocity, elements."""
-    table, rows, nesterov = int64_at(ints[0]), ints[1], ints[2] != 0
+    """For each row: the cells (addresses.py) of param, grad and velocity; their elements."""
+    rows, sizes, count, nesterov = int64_at(ints[0]), int64_at(ints[1]), ints[2], ints[3] != 0
+    head = ints[4]
     lr, momentum = np.float32(floats[0]), np.float32(floats[1])
     fresh, decay = np.float32(floats[2]), np.float32(floats[3])
-    for row in range(rows):
-        param, grad = float32_at(table[4 * row]), float32_at(table[4 * row + 1])
-        velocity, n = float32_at(table[4 * row + 2]), table[4 * row + 3]
+    for row in range(count):
+        param = float32_at(int64_at(rows[3 * row] + head)[0])
+        grad = float32_at(int64_at(rows[3 * row + 1] + head)[0])
+        velocity = float32_at(int64_at(rows[3 * row + 2] + head)[0])
+        n = sizes[row]
         for i in range(share(n, task, tasks), share(n, task + 1, tasks)):
             g = grad[i] + decay * param[i]
             v = momentum * velocity[i] + fresh * g
@@ -288,8 +291,7 @@ def sgd_update(
     lr, momentum, decay = float(lr), float(momentum), float(weight_decay)
     fresh = 1 - float(dampening)
     if _flat_in_place("sgd_update", (param, *buffers), grad) and buffers:
-        row = [*(address(a) for a in (param, grad, velocity)), param.size]
-        _launch_sgd(row, lr, momentum, fresh, decay, nesterov)
+        _launch_sgd([(param, grad, velocity)], lr, momentum, fresh, decay, nesterov)
         return
     g = grad + decay * param if decay else grad
     for v in buffers:
@@ -311,42 +313,55 @@ def sgd_update_all(
 ) -> None:
     """`sgd_update` of many parameters in one launch; of those that are no plain float32 memory of
     their own, one by one."""
-    rows: list[int] = []
-    for param, grad, velocity in zip(params, grads, momentum_buffers, strict=True):
-        if _plain(param, grad, velocity):
-            rows += (address(param), address(grad), address(velocity), param.size)
-        else:
-            sgd_update(param, grad, velocity, lr, momentum, dampening, weight_decay, nesterov)
+    rows = list(zip(params, grads, momentum_buffers, strict=True))
+    if not _plain(params, grads, momentum_buffers):
+        plain = []
+        for row in rows:
+            if _plain(*[[a] for a in row]):
+                plain.append(row)
+            else:
+                sgd_update(*row, lr, momentum, dampening, weight_decay, nesterov)
+        rows = plain
     if rows:
         fresh = 1 - float(dampening)
         _launch_sgd(rows, float(lr), float(momentum), fresh, float(weight_decay), nesterov)
 
 
-def _plain(param: Array, grad: Array, velocity: Array) -> bool:
-    """Whether these are float32 of one shape without gaps, and param and velocity memory of their
-    own, which may be written and is nobody else's: no other parameter's, and not grad's."""
+def _plain(params: Sequence[Array], grads: Sequence[Array], velocities: Sequence[Array]) -> bool:
+    """Whether these are float32 without gaps, those of one parameter of one shape, and params and
+    velocities memory of their own, which may be written and is nobody else's: no other parameter's,
+    and not grad's."""
+    own = [*params, *velocities]
     return (
-        param.dtype == grad.dtype == velocity.dtype == FLOAT32
-        and param.shape == grad.shape == velocity.shape
-        and param.base is velocity.base is None
-        and param.flags.carray
-        and velocity.flags.carray
-        and grad.flags.c_contiguous
-        and (grad.base is None or not np.may_share_memory(grad, param))
-        and (grad.base is None or not np.may_share_memory(grad, velocity))
-        and grad is not param
-        and grad is not velocity
+        [a.dtype for a in (*own, *grads)].count(FLOAT32) == 3 * len(params)
+        and [p.shape for p in params] == [g.shape for g in grads] == [v.shape for v in velocities]
+        and False not in [a.base is None and a.flags.carray for a in own]
+        and False not in [grad.flags.c_contiguous for grad in grads]
+        # what owns its memory shares it with nobody but itself
+        and not any(
+            grad is param or grad is velocity
+            if grad.base is None
+            else np.may_share_memory(grad, param) or np.may_share_memory(grad, velocity)
+            for param, grad, velocity in zip(params, grads, velocities, strict=True)
+        )
     )
 
 
 def _launch_sgd(
-    rows: Sequence[int], lr: float, momentum: float, fresh: float, decay: float, nesterov: bool
+    rows: Sequence[tuple[Array, Array, Array]],
+    lr: float,
+    momentum: float,
+    fresh: float,
+    decay: float,
+    nesterov: bool,
 ) -> None:
-    """Rows as `_sgd` reads them, one after the other."""
-    tasks = None if sum(rows[3::4]) >= FLAT_MINIMUM else 1
-    table = np.array(rows, np.int64)
+    """For rows of param, grad, velocity."""
+    places = cells([a for row in rows for a in row])
+    sizes = [row[0].size for row in rows]
+    tasks = None if sum(sizes) >= FLAT_MINIMUM else 1
+    tables = (places.buffer_info()[0], np.array(sizes, np.int64))
     numbers = (lr, momentum, fresh, decay)
-    launch(_sgd, (table, len(rows) // 4, int(nesterov)), numbers, tasks=tasks)
+    launch(_sgd, (*tables, len(rows), int(nesterov), CELL_HEAD), numbers, tasks=tasks)
 
 
 def adam_update(

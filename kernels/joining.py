@@ -17,7 +17,7 @@ A waiting launch keeps all its arrays alive, so the memory that the joining one 
 results is not in use by either.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from threading import get_ident
 from typing import Any, NamedTuple
 
@@ -34,11 +34,11 @@ class Pass(NamedTuple):
     """A batch norm's pass over the rows of an activation, which may be part of another launch.
 
     facts    what its arguments follow from (norm_plan.py)
-    values   what is to be given at the launch, from the address of its working memory
+    arrays   those that are to be given at the launch
     """
 
     facts: tuple[Any, ...]
-    values: Callable[[int], list[int | Array]]
+    arrays: Sequence[Array]
 
 
 class Waiting:

@@ -14,9 +14,9 @@ import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from kernels.launch_plan import HERE, LaunchPlan, Work
 from kernels.norm_gradient_loops import gradient, gradient_sums
 from kernels.norm_loops import normalize, statistics
-from kernels.parallel import HERE, LaunchPlan
 from kernels.winograd_plan import TilePlan
 
 WIDTH = 256
@@ -57,74 +57,78 @@ class Rows:
 @lru_cache(maxsize=512)
 def statistics_plan(
     shape: tuple[int, ...], momentum: float, running: bool, threads: int
-) -> tuple[LaunchPlan, int, int]:
-    """To be given: x, room for sums, for those of a block; mean, var, cut_off; the running
-    statistics. Bytes of the sums, and of both."""
+) -> LaunchPlan:
+    """To be given: x; mean, var, cut_off; the running statistics."""
     rows = Rows(shape, SUM_WIDTH, threads)
-    plan = LaunchPlan(statistics, statistics_ints(rows, running), (momentum,), rows.tasks)
+    ints, work_bytes = statistics_ints(rows, running)
+    return LaunchPlan(statistics, ints, (momentum,), rows.tasks, work_bytes=work_bytes)
+
+
+def statistics_ints(rows: Rows, running: bool, work: int = 0) -> tuple[list[Any], int]:
+    """The arguments, and the bytes of working memory, which begins at `work`: the sums, and those
+    of a block."""
     sums = 2 * rows.vectors(2)  # float64
-    return plan, sums, sums + rows.vectors(4)
-
-
-def statistics_ints(rows: Rows, running: bool) -> list[Any]:
-    return [
-        *(HERE, HERE, HERE, rows.width, rows.rows, rows.rest, rows.block, [0]),
+    ints = [
+        *(HERE, Work(work), Work(work + sums), rows.width, rows.rows, rows.rest, rows.block, [0]),
         *(HERE, HERE, HERE, rows.channels, rows.wide, rows.left),
         *((1, HERE, HERE) if running else (0, 0, 0)),
     ]
+    return ints, sums + rows.vectors(4)
 
 
 @lru_cache(maxsize=512)
 def normalize_plan(
     shape: tuple[int, ...], eps: float, residual: bool, relu: bool, passes: bool, threads: int
-) -> tuple[LaunchPlan, int]:
-    """To be given: x, room for factors, out, residual and passes where there are such; vectors.
-    Bytes of the factors."""
+) -> LaunchPlan:
+    """To be given: x, out, residual and passes where there are such; vectors."""
     rows = Rows(shape, WIDTH, threads)
-    ints = normalize_ints(rows, residual, relu, passes)
-    return LaunchPlan(normalize, ints, (eps,), rows.tasks), rows.vectors(3)
+    ints, work_bytes = normalize_ints(rows, residual, relu, passes)
+    return LaunchPlan(normalize, ints, (eps,), rows.tasks, work_bytes=work_bytes)
 
 
-def normalize_ints(rows: Rows, residual: bool, relu: bool, passes: bool) -> list[Any]:
-    return [
-        *(HERE, HERE, HERE, HERE if residual else 0, HERE if passes else 0, int(relu)),
+def normalize_ints(
+    rows: Rows, residual: bool, relu: bool, passes: bool, work: int = 0
+) -> tuple[list[Any], int]:
+    """The arguments, and the bytes of working memory, which begins at `work`: factors."""
+    ints = [
+        *(HERE, Work(work), HERE, HERE if residual else 0, HERE if passes else 0, int(relu)),
         *(rows.width, rows.rows, rows.rest, rows.channels, [HERE] * VECTORS),
     ]
+    return ints, rows.vectors(3)
 
 
 @lru_cache(maxsize=512)
-def gradient_plan(
-    shape: tuple[int, ...], eps: float, relu: int, threads: int
-) -> tuple[LaunchPlan, int]:
-    """To be given: grad, x, room for factors, out; vectors. Bytes of the factors."""
+def gradient_plan(shape: tuple[int, ...], eps: float, relu: int, threads: int) -> LaunchPlan:
+    """To be given: grad, x, out; vectors. Working memory: factors."""
     rows = Rows(shape, WIDTH, threads)
     ints = [
-        *(HERE, HERE, HERE, HERE, rows.width, rows.rows, rows.rest, relu),
+        *(HERE, HERE, Work(), HERE, rows.width, rows.rows, rows.rest, relu),
         *(rows.channels, [HERE] * GRADIENT_VECTORS),
     ]
-    return LaunchPlan(gradient, ints, (eps,), rows.tasks), rows.vectors(5)
+    return LaunchPlan(gradient, ints, (eps,), rows.tasks, work_bytes=rows.vectors(5))
 
 
 @lru_cache(maxsize=512)
-def sums_plan(
-    shape: tuple[int, ...], eps: float, counts: int, threads: int
-) -> tuple[LaunchPlan, int, int, int]:
-    """To be given: grad, x, room for factors, for sums, for those of a block; what relu let pass if
-    `counts` is 2; vectors; grad_weight, grad_bias, masked. Bytes of the sums, of sums and factors,
-    and of all."""
+def sums_plan(shape: tuple[int, ...], eps: float, counts: int, threads: int) -> LaunchPlan:
+    """To be given: grad, x; what relu let pass if `counts` is 2; vectors; grad_weight, grad_bias,
+    masked."""
     rows = Rows(shape, SUM_WIDTH, threads)
-    plan = LaunchPlan(gradient_sums, sums_ints(rows, counts), (eps,), rows.tasks)
-    first = 2 * rows.vectors(3)  # float64
-    second = first + rows.vectors(3)
-    return plan, first, second, second + rows.vectors(4)
+    ints, work_bytes = sums_ints(rows, counts)
+    return LaunchPlan(gradient_sums, ints, (eps,), rows.tasks, work_bytes=work_bytes)
 
 
-def sums_ints(rows: Rows, counts: int) -> list[Any]:
-    return [
-        *(HERE, HERE, HERE, HERE, HERE, rows.width, rows.rows, rows.rest, rows.block),
+def sums_ints(rows: Rows, counts: int, work: int = 0) -> tuple[list[Any], int]:
+    """The arguments, and the bytes of working memory, which begins at `work`: the sums, factors,
+    and the sums of a block."""
+    factors = work + 2 * rows.vectors(3)  # float64
+    block = factors + rows.vectors(3)
+    ints = [
+        *(HERE, HERE, Work(factors), Work(work), Work(block)),
+        *(rows.width, rows.rows, rows.rest, rows.block),
         *(counts, HERE if counts == 2 else 0, [0], rows.channels),
         *([HERE] * GRADIENT_VECTORS, rows.count, HERE, HERE, HERE),
     ]
+    return ints, block + rows.vectors(4) - work
 
 
 # --------------------------------------------------------------- as a part of a convolution's units
@@ -144,34 +148,39 @@ class Joined(NamedTuple):
 NOT_JOINED = Joined(([], 0), 0)
 
 
-def normalize_in_units(facts: tuple[Any, ...], units: TilePlan, tasks: int) -> Joined | None:
-    """`normalize` before a convolution, with the facts (shape, eps, residual, relu, passes). None
-    if a unit is not some whole images, or an image not some whole rows."""
-    shape, _, *options = facts
+def normalize_in_units(
+    facts: tuple[Any, ...], units: TilePlan, tasks: int, work: int
+) -> Joined | None:
+    """`normalize` before a convolution, with the facts (shape, eps, residual, relu, passes) and
+    working memory that begins at `work`. None if a unit is not some whole images, or an image not
+    some whole rows."""
+    shape, _, residual, relu, passes = facts
     rows = Rows(shape, WIDTH, tasks)
     image_rows = rows.of_image(math.prod(shape[2:]))
     if units.bands > 1 or not image_rows:
         return None
-    return Joined((normalize_ints(rows, *options), image_rows), 12 * rows.width * tasks)
+    ints, _ = normalize_ints(rows, residual, relu, passes, work)
+    return Joined((ints, image_rows), 12 * rows.width * tasks)
 
 
-def statistics_in_units(facts: tuple[Any, ...], units: TilePlan, tasks: int) -> Joined | None:
-    """`statistics` after a convolution, with the facts (shape, momentum). None if it would take
-    other rows together, or by other tasks, than alone."""
+def statistics_in_units(
+    facts: tuple[Any, ...], units: TilePlan, tasks: int, work: int
+) -> Joined | None:
+    """`statistics` after a convolution, with the facts (shape, momentum) and working memory that
+    begins at `work`. None if it would take other rows together, or by other tasks, than alone."""
     rows = Rows(facts[0], SUM_WIDTH, tasks)
     image_rows = _summed_rows(rows, facts[0], units, tasks)
-    sums = 2 * rows.vectors(2)
-    ints = statistics_ints(rows, True)
-    return Joined((ints, image_rows), sums + rows.vectors(4)) if image_rows else None
+    ints, work_bytes = statistics_ints(rows, True, work)
+    return Joined((ints, image_rows), work_bytes) if image_rows else None
 
 
-def sums_in_units(facts: tuple[Any, ...], units: TilePlan, tasks: int) -> Joined | None:
-    """`gradient_sums` after a convolution's gradients, with the facts (shape, eps, counts). None as
-    for statistics."""
+def sums_in_units(facts: tuple[Any, ...], units: TilePlan, tasks: int, work: int) -> Joined | None:
+    """`gradient_sums` after a convolution's gradients, with the facts (shape, eps, counts) and
+    working memory that begins at `work`. None as for statistics."""
     rows = Rows(facts[0], SUM_WIDTH, tasks)
     image_rows = _summed_rows(rows, facts[0], units, tasks)
-    ints = sums_ints(rows, facts[2])
-    return Joined((ints, image_rows), 3 * rows.vectors(3) + rows.vectors(4)) if image_rows else None
+    ints, work_bytes = sums_ints(rows, facts[2], work)
+    return Joined((ints, image_rows), work_bytes) if image_rows else None
 
 
 def _summed_rows(rows: Rows, shape: tuple[int, ...], units: TilePlan, tasks: int) -> int:

@@ -46,7 +46,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.addresses import address, addresses
+from kernels.addresses import address
 from kernels.buffers import is_reused
 from kernels.cache import Kernel
 from kernels.language import njit
@@ -56,7 +56,6 @@ from kernels.workers import (
     catch_up,
     do,
     let_go,
-    publish_ahead,
     put_off,
 )
 
@@ -116,109 +115,27 @@ def launch(
     tasks = _threads if tasks is None else max(1, min(tasks, _threads))
     arrays = [v for v in ints if isinstance(v, _ndarray)]
     integers = array("q", [address(v) if isinstance(v, _ndarray) else v for v in ints])
-    hold = [v for v in (*arrays, *keep) if not is_reused(v)]
-    _run(body, integers, array("d", floats), tasks, later, hold)
+    numbers = array("d", floats)
+    hold = (integers, numbers, [v for v in (*arrays, *keep) if not is_reused(v)])
+    places = (integers.buffer_info()[0], numbers.buffer_info()[0])
+    run(body, *places, tasks, later, hold)
 
 
-HERE = None
-"""Stands for a number or an array that every launch of a LaunchPlan gives."""
-
-
-class LaunchPlan:
-    """A launch of which all is known from the shapes but some addresses. It is made once for all
-    calls with the same shapes, and then takes half the time that `launch` would.
-
-        plan = LaunchPlan(body, [HERE, 64, [HERE, 16, 16]], (0.5,), tasks)
-        plan.launch(x, y)
-
-    ints     integers; arrays that are the same in each launch; HERE for what is given at each
-             launch, in the order in which one reads; a list in the place of an integer is a table,
-             handed over by its address: it lies behind the arguments, and as them it is new in each
-             launch, so that tasks may count in it
-    floats, tasks   as in `launch`; a plan is for one number of threads
-    keep     what must live as long: arrays behind addresses
-    """
-
-    def __init__(
-        self,
-        body: Kernel,
-        ints: Sequence[Any],
-        floats: Sequence[float] = (),
-        tasks: int = 1,
-        keep: Any = None,
-    ) -> None:
-        self.body, self.tasks = body, max(1, min(tasks, _threads))
-        self._floats = array("d", floats)
-        self._ints = array("q")
-        self._given: list[int] = []  # where the values of a launch go
-        self._tables: list[tuple[int, int]] = []  # where a table's address goes, and its offset
-        self._kept: list[Any] = [keep]
-        self._lay_out(ints)
-
-    def _lay_out(self, ints: Sequence[Any]) -> None:
-        """Append a table and, behind it, those that it refers to."""
-        begin = len(self._ints)
-        self._ints.extend([0] * len(ints))
-        for place, value in enumerate(ints, begin):
-            if value is HERE:
-                self._given.append(place)
-            elif isinstance(value, _ndarray):
-                self._ints[place] = address(value)
-                self._kept.append(value)
-            elif isinstance(value, list):
-                self._tables.append((place, 8 * len(self._ints)))
-                self._lay_out(value)
-            else:
-                self._ints[place] = value
-
-    def launch(
-        self, *values: int | np.ndarray, keep: Sequence[Any] = (), beside: bool = False
-    ) -> None:
-        """Run it with these in the places of HERE; as `launch` with later=True.
-
-        beside   it has nothing to do with a launch that is held back: neither reads what the other
-                 writes"""
-        integers = self._filled(values)
-        hold = [v for v in values if type(v) is not int and not is_reused(v)]
-        _run(self.body, integers, self._floats, self.tasks, True, (self, hold, keep), beside)
-
-    def go(self, *values: int | np.ndarray) -> None:
-        """Publish it, after it was held back."""
-        integers = self._filled(values)
-        hold = (self, integers, [v for v in values if type(v) is not int and not is_reused(v)])
-        ints_at, floats_at = integers.buffer_info()[0], self._floats.buffer_info()[0]
-        publish_ahead(self.body, ints_at, floats_at, self.tasks, hold)
-
-    def _filled(self, values: Sequence[int | np.ndarray]) -> "array[int]":
-        # these lines run a hundred times in a training step
-        integers = self._ints[:]
-        begin = integers.buffer_info()[0]
-        for place, offset in self._tables:
-            integers[place] = begin + offset
-        for place, number in zip(self._given, addresses(values), strict=True):
-            integers[place] = number
-        return integers
-
-
-def _run(
+def run(
     body: Kernel,
-    integers: "array[int]",
-    numbers: "array[float]",
+    ints_at: int,
+    floats_at: int,
     tasks: int,
     later: bool,
     hold: Any,
     beside: bool = False,
 ) -> None:
-    """Run a body now, or put it off; `hold` has what must live until it is done."""
+    """Run a body, whose arguments are at these addresses, now, or put it off; `hold` has what must
+    live until it is done. For `beside` see LaunchPlan.launch."""
     if ahead.waiting is not None and not beside and ahead.owner == get_ident():
         let_go()
-    ints_at, floats_at = integers.buffer_info()[0], numbers.buffer_info()[0]
-    if (
-        later
-        and ahead.allowed
-        and _threads > 1
-        and put_off(body, ints_at, floats_at, tasks, (integers, numbers, hold))
-    ):
+    may_wait = later and ahead.allowed and _threads > 1
+    if may_wait and put_off(body, ints_at, floats_at, tasks, hold):
         return
     if tasks == 1:
         if ahead.pending and ahead.owner == get_ident():

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from kernels.addresses import address
 from kernels.cache import kernel
+from kernels.launch_plan import HERE, LaunchPlan
 from kernels.packing import copy_floats
-from kernels.parallel import HERE, LaunchPlan, get_num_threads, share
+from kernels.parallel import get_num_threads, share
 from kernels.simd import LANES, float32_at, int64_at, splat, store, store_first
 from kernels.workers import catch_up
 

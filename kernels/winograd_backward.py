@@ -23,9 +23,10 @@ from kernels import buffers, winograd, winograd_few
 from kernels.conv_direct import one_step_positions
 from kernels.finish import NO_FINISH
 from kernels.joining import Pass, Waiting, hold
+from kernels.launch_plan import HERE, LaunchPlan, Work
 from kernels.norm import NormGradient
 from kernels.norm_plan import GRADIENT_VECTORS, NOT_JOINED, sums_in_units
-from kernels.parallel import HERE, LaunchPlan, get_num_threads
+from kernels.parallel import get_num_threads
 from kernels.winograd_backward_loops import fused_backward
 from kernels.winograd_plan import image_ints, panels, tile_plan, unit_ints, wanted_tiles
 from kernels.winograd_weights import (
@@ -120,36 +121,29 @@ class _Gradients(Waiting):
         way = _way(*self.facts, get_num_threads(), None if after is None else after.facts)
         if way is None:
             return False
-        values, du = self._values(way, after)
+        du = buffers.aligned(way.du_bytes, later=True)
         run = way.plan.go if held_back else way.plan.launch
-        run(*values)
+        run(*self._arrays(du, after))
         if not self.own:
             finish_weight_gradient(du, way.plan.tasks, self.grad_w, held_back)
         return True
 
-    def _values(self, way: "_Way", after: Pass | None) -> tuple[list[int | Array], Array]:
-        """What the plan wants, and dU."""
-        du = buffers.aligned(way.du_bytes, later=True)
-        work = buffers.scratch(way.work_bytes)
+    def _arrays(self, du: Array, after: Pass | None) -> list[Array]:
+        """What the plan wants."""
         grad_out = self.grad_out
-        values: list[int | Array] = [grad_out.grad, self.result, grad_out.x, *grad_out.vectors]
-        values += [self.x, work, du, self.weight]
-        if self.own:
-            values += [du, self.grad_w]
+        arrays = [grad_out.grad, self.result, grad_out.x, *grad_out.vectors, self.x, du]
+        arrays += (self.weight, du, self.grad_w) if self.own else (self.weight,)
         if after is not None:
-            values += after.values(work + way.after_at)
-        return values, du
+            arrays += after.arrays
+        return arrays
 
 
 class _Way(NamedTuple):
-    """How it is done. To be given: grad, grad_x, y, the norm's vectors, x, working memory, dU, U,
-    or weights, dU and grad_w; then what the pass after it wants, whose working memory begins at
-    after_at."""
+    """How it is done. To be given: grad, grad_x, y, the norm's vectors, x, dU, U, or weights, dU
+    and grad_w; then what the pass after it wants."""
 
     plan: LaunchPlan
-    work_bytes: int
     du_bytes: int
-    after_at: int
 
 
 @lru_cache(maxsize=512)
@@ -172,9 +166,6 @@ def _way(
     wanted = wanted_tiles(inner, outer)
     plan = tile_plan(n, outer, inner, (height, width), (1, 1), wanted, threads)
     tasks = min(threads, plan.count)
-    last = NOT_JOINED if after is None else sums_in_units(after, plan, tasks)
-    if last is None:
-        return None
     # M and V of the input gradient, then V and D of the weight gradient in the same place
     panel_step = plan.unit_tiles * 64
     d_step = buffers.spread(panel_step * panels(outer))
@@ -189,6 +180,11 @@ def _way(
     u_at = buffers.spread(stage_bytes + x_stage_bytes + area + max(1024, GRADIENT_SCRATCH) + tables)
     u_step, du_step = u_distance(outer, inner), u_distance(inner, outer)
     task_bytes = buffers.spread(u_at + (36 * u_step + OWN_SCRATCH if own else 0))
+    work_bytes, last = tasks * task_bytes, NOT_JOINED
+    if after is not None:
+        if (joined := sums_in_units(after, plan, tasks, work_bytes)) is None:
+            return None
+        last, work_bytes = joined, work_bytes + joined.work_bytes
     weights: list[Any] = [HERE, 0, 0]
     if own:
         weights = [weight_ints(own, outer, inner, True), gradient_ints(inner, outer, tasks), [0]]
@@ -196,16 +192,11 @@ def _way(
         *unit_ints(HERE, shape, strides, plan),
         image_ints(HERE, x_shape, grad_x_strides, NO_FINISH, accumulate),
         *(HERE, [HERE] * GRADIENT_VECTORS, relu, image_ints(HERE, x_shape, x_strides)),
-        *(HERE, task_bytes, stage_bytes, x_pixel, x_stage_bytes),
+        *(Work(), task_bytes, stage_bytes, x_pixel, x_stage_bytes),
         *(step, xv_step, 36 * xv_step, d_step, panel_step),
         *(area, plan.unit_tiles, HERE, du_step, 36 * du_step),
         *(u_at if own else 0, u_step, *weights, *last.ints),
     ]
     numbers = (eps, after[1] if after else 0.0)
-    after_at = tasks * task_bytes
-    return _Way(
-        LaunchPlan(fused_backward, ints, numbers, tasks),
-        after_at + last.work_bytes,
-        tasks * 36 * du_step,
-        after_at,
-    )
+    plan_of_launch = LaunchPlan(fused_backward, ints, numbers, tasks, work_bytes=work_bytes)
+    return _Way(plan_of_launch, tasks * 36 * du_step)

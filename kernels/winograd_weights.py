@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from kernels import buffers
 from kernels.conv_direct import one_step_positions
-from kernels.parallel import HERE, LaunchPlan, get_num_threads
+from kernels.launch_plan import HERE, LaunchPlan, Work
+from kernels.parallel import get_num_threads
 from kernels.winograd_plan import panels
 from kernels.winograd_weight_loops import (
     KERNEL,
@@ -48,11 +49,9 @@ OWN_SCRATCH = TOGETHER * KERNEL
 def transformed(weight: Array, inner: int, outer: int, turned: bool) -> Array:
     """U: 36 matrices, u_distance(inner, outer) apart."""
     weight = one_step_positions(weight)
-    plan, u_step, scratch_bytes = _transform_plan(
-        weight.strides, inner, outer, turned, get_num_threads()
-    )
-    u = buffers.aligned(36 * u_step, later=True)
-    plan.launch(weight, u, buffers.scratch(scratch_bytes), beside=True)
+    plan, u_bytes = _transform_plan(weight.strides, inner, outer, turned, get_num_threads())
+    u = buffers.aligned(u_bytes, later=True)
+    plan.launch(weight, u, beside=True)
     return u
 
 
@@ -64,14 +63,13 @@ def u_distance(inner: int, outer: int) -> int:
 @lru_cache(maxsize=512)
 def _transform_plan(
     strides: tuple[int, ...], inner: int, outer: int, turned: bool, threads: int
-) -> tuple[LaunchPlan, int, int]:
-    """How weights of these strides are transformed, the distance of the matrices, and the bytes of
-    working memory."""
+) -> tuple[LaunchPlan, int]:
+    """How weights of these strides are transformed, and the bytes of U."""
     u_step = u_distance(inner, outer)
     tasks = 1 if few(inner, outer) else threads
-    ints = [*weight_ints(strides, inner, outer, turned), HERE, u_step, HERE]
-    plan = LaunchPlan(transform_weights, ints, tasks=tasks)
-    return plan, u_step, tasks * OWN_SCRATCH
+    ints = [*weight_ints(strides, inner, outer, turned), HERE, u_step, Work()]
+    plan = LaunchPlan(transform_weights, ints, tasks=tasks, work_bytes=tasks * OWN_SCRATCH)
+    return plan, 36 * u_step
 
 
 def finish_weight_gradient(
@@ -79,17 +77,18 @@ def finish_weight_gradient(
 ) -> None:
     """result (O, C, 3, 3, C order) from the sum of the tasks' dU."""
     outer, inner = result.shape[:2]
-    plan, scratch_bytes = _finish_plan(outer, inner, n_partials, get_num_threads())
+    plan = _finish_plan(outer, inner, n_partials, get_num_threads())
     run = plan.go if held_back else plan.launch
-    run(du, result, buffers.scratch(scratch_bytes))
+    run(du, result)
 
 
 @lru_cache(maxsize=512)
-def _finish_plan(outer: int, inner: int, n_partials: int, threads: int) -> tuple[LaunchPlan, int]:
-    """How `finish_weight_gradient` works, and the bytes of working memory."""
+def _finish_plan(outer: int, inner: int, n_partials: int, threads: int) -> LaunchPlan:
+    """How `finish_weight_gradient` works."""
     tasks = 1 if few(inner, outer) else threads
-    ints = [*gradient_ints(inner, outer, n_partials), HERE]
-    return LaunchPlan(write_weight_gradient, ints, tasks=tasks), tasks * GRADIENT_SCRATCH
+    ints = [*gradient_ints(inner, outer, n_partials), Work()]
+    work_bytes = tasks * GRADIENT_SCRATCH
+    return LaunchPlan(write_weight_gradient, ints, tasks=tasks, work_bytes=work_bytes)
 
 
 def gradient_ints(inner: int, outer: int, n_partials: int) -> list[Any]:

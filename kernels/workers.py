@@ -42,8 +42,6 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, Protocol
 
@@ -73,9 +71,9 @@ ASLEEP, WAIT, POST, SEPARATE = 0, 1, 5, 9  # words of a helper
 
 MOST = 256
 """Threads in all, at most."""
-SPINS = 10_000
-"""How often an idle helper looks for work before it sleeps: 0.2 to 0.5 ms, longer than Python takes
-from one kernel to the next."""
+SPINS = 30_000
+"""How often an idle helper looks for work before it sleeps: 0.6 to 1.5 ms, longer than Python takes
+from one kernel to the next, also where it computes a loss or looks for gradients in between."""
 PATIENCE = 20_000
 """How often the caller looks whether the helpers are done before it lets other processes have the
 processor."""
@@ -366,22 +364,24 @@ def _settle() -> None:
         raise problem
 
 
-@contextmanager
-def run_ahead() -> Iterator[None]:
-    """Within it, kernels may be put off; see parallel.py. For one thread at a time, and the
-    outermost use counts."""
-    if not ahead.door.acquire(blocking=False):
-        yield
-        return
-    ahead.owner = get_ident()
-    try:
-        yield
-    finally:
-        try:
-            catch_up()
-        finally:
-            ahead.owner, ahead.allowed = None, False
-            ahead.door.release()
+class run_ahead:
+    """A context manager within which kernels may be put off; see parallel.py. For one thread at a
+    time, and the outermost use counts."""
+
+    __slots__ = ("outermost",)
+
+    def __enter__(self) -> None:
+        self.outermost = ahead.door.acquire(blocking=False)
+        if self.outermost:
+            ahead.owner = get_ident()
+
+    def __exit__(self, *error: object) -> None:
+        if self.outermost:
+            try:
+                catch_up()
+            finally:
+                ahead.owner, ahead.allowed = None, False
+                ahead.door.release()
 
 
 class allowing:

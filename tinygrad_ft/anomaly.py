@@ -22,7 +22,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     from tinygrad_ft.function import Function
     from tinygrad_ft.tensor import Tensor
@@ -58,13 +58,10 @@ def _is_users(file: str) -> bool:
 
 def user_line() -> Place | None:
     """The innermost line that is being run and is not the engine's or a layer's."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if _is_users(file):
-            return Place(file, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not _is_users(frame.f_code.co_filename):
+        frame = frame.f_back
+    return None if frame is None else Place(frame.f_code.co_filename, frame.f_lineno)
 
 
 def origin(node: Function) -> str:

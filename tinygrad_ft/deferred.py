@@ -50,12 +50,14 @@ class Deferred(Tensor):
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[Tensor]) -> None:
         self._shape, self._dtype = shape, dtype
         self._grad_mode = is_grad_enabled()
-        self._requires_grad = self._grad_mode and any(t._requires_grad for t in inputs)
         self.grad = None
         self.waiting = True
+        reference, traced = weakref.ref(self), False
         for tensor in inputs:
+            traced = traced or tensor._requires_grad
             if not (isinstance(tensor, Deferred) and tensor.waiting):
-                tensor._version.before_change(weakref.ref(self))
+                tensor._version.before_change(reference)
+        self._requires_grad = traced and self._grad_mode
 
     def compute(self) -> Tensor:
         """The tensor that this one stands for."""

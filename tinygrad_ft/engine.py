@@ -96,10 +96,7 @@ def backward(
     roots = _roots(tensors, grad_tensors, "backward")
     retain = create_graph if retain_graph is None else retain_graph
     with run_ahead():
-        leaves = _walk(roots, None, create_graph, retain)
-        with allowing(not create_graph):
-            for leaf, gradient in leaves.values():
-                _accumulate(leaf, gradient, create_graph)
+        _accumulate(_walk(roots, None, create_graph, retain), create_graph)
 
 
 def grad(
@@ -248,10 +245,10 @@ def _walk(
                 observe.current.ran_backward(node, grads, results)
             # an observer may keep what it is shown
             owned = node.fresh_gradients and not create_graph and observe.current is None
-            for edge, grad_in in zip(node.edges, results, strict=True):
-                if grad_in is None or edge.target is None or grad_in is node.gradient_so_far:
+            for (target, output, _), grad_in in zip(node.edges, results, strict=True):
+                if grad_in is None or target is None or grad_in is node.gradient_so_far:
                     continue
-                send(edge.target, edge.output, grad_in, owned)
+                send(target, output, grad_in, owned)
             node.gradient_so_far, node.owns_gradient = None, False
             if not retain_graph:
                 node.release()
@@ -294,10 +291,12 @@ def _run(
     node: Function, grads: list[Tensor | None], wanted: _Wanted | None
 ) -> tuple[Tensor | None, ...]:
     """Call one backward and check what it gives."""
-    filled = [
-        Tensor._wrap(np.zeros(*spec)) if g is None else g
-        for g, spec in zip(grads, node.output_specs, strict=True)
-    ][: node.differentiable_outputs]
+    filled: list[Tensor] = grads  # type: ignore[assignment]
+    if len(grads) > 1:
+        filled = [
+            Tensor._wrap(np.zeros(*spec)) if g is None else g
+            for g, spec in zip(grads, node.output_specs, strict=True)
+        ][: node.differentiable_outputs]
     asked = node.needs_input_grad
     if wanted is not None:
         node.needs_input_grad = tuple([wanted.leads_on(edge) for edge in node.edges])
@@ -322,19 +321,20 @@ def _fitting(node: Function, result: Any) -> tuple[Tensor | None, ...]:
     """What a backward gave, as a tuple; raises unless every gradient fits its input."""
     if not isinstance(result, tuple):
         result = (result,)
-    if len(result) != len(node.edges):
+    edges = node.edges
+    if len(result) != len(edges):
         raise RuntimeError(
-            f"{node.name}: backward gave {len(result)} gradients for {len(node.edges)} inputs"
+            f"{node.name}: backward gave {len(result)} gradients for {len(edges)} inputs"
         )
-    for i, (g, edge) in enumerate(zip(result, node.edges, strict=True)):
-        if g is None or edge.target is None:
+    for i, g in enumerate(result):
+        if g is None or edges[i].target is None:
             continue
         if not isinstance(g, Tensor):
             raise TypeError(
                 f"{node.name}: the gradient of input {i} must be a Tensor, not {type(g).__name__}"
             )
-        if (g.shape, g.dtype) != edge.spec:
-            shape, dtype = edge.spec
+        shape, dtype = edges[i].spec
+        if g.shape != shape or g.dtype != dtype:
             raise RuntimeError(
                 f"{node.name}: the gradient of input {i} has shape {g.shape} and dtype {g.dtype}, "
                 f"the input {shape} and {dtype}"
@@ -343,16 +343,18 @@ def _fitting(node: Function, result: Any) -> tuple[Tensor | None, ...]:
     return fitting
 
 
-def _accumulate(leaf: Tensor, gradient: _Gradient, create_graph: bool) -> None:
-    # a copy unless ours: the same memory may be the gradient of another leaf as well
-    value = gradient.value
-    if create_graph:
-        leaf.grad = value.clone() if leaf.grad is None else leaf.grad + value
-    elif leaf.grad is None:
-        if gradient.owned:
-            leaf.grad = Tensor._wrap(value._array)
-        else:
-            leaf.grad = Tensor._wrap(value._data.copy(order="K"))
-    else:
-        with no_grad():
-            leaf.grad.add_(value)
+def _accumulate(leaves: _Leaves, create_graph: bool) -> None:
+    """Add to `.grad` of leaves what has arrived there."""
+    with allowing(not create_graph):
+        for leaf, gradient in leaves.values():
+            value = gradient.value
+            if create_graph:
+                leaf.grad = value.clone() if leaf.grad is None else leaf.grad + value
+            elif leaf.grad is not None:
+                with no_grad():
+                    leaf.grad.add_(value)
+            elif not gradient.owned:
+                # the same memory may be the gradient of another leaf as well
+                leaf.grad = Tensor._wrap(value._data.copy(order="K"))
+            else:
+                leaf.grad = value if type(value) is Tensor else Tensor._wrap(value._array)

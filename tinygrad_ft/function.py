@@ -98,7 +98,8 @@ class Function:
     made_at: anomaly.Place | None = None
 
     _inputs: tuple[Tensor | None, ...] = ()
-    _saved: dict[str, Any]
+    #: by name, inputs by their number
+    _saved: dict[str | int, Any]
     _recorded = False
     _freed = False
     _wants_output = False
@@ -131,11 +132,10 @@ class Function:
             data = [None if t is None else t._array for t in inputs]
         except AttributeError:
             raise node._input_error(inputs) from None
-        recorded = True in needs and is_grad_enabled()
-        node.needs_input_grad = needs if recorded else (False,) * len(inputs)
-        node._recorded = recorded
         node._inputs = inputs
         node._saved = {}
+        recorded = node._recorded = True in needs and is_grad_enabled()
+        node.needs_input_grad = needs if recorded else (False,) * len(inputs)
         if node.runs_ahead:
             # its kernels see to warnings where they leave the work to NumPy
             with allowing(True):
@@ -176,7 +176,7 @@ class Function:
         self.made_at = anomaly.user_line()
         self.edges = tuple(
             [
-                Edge(t._node or t, t._index, (t.shape, t.dtype))
+                Edge(t._node or t, t._index, (t._array.shape, t._array.dtype))
                 if t is not None and t._requires_grad
                 else _NOWHERE
                 for t in inputs
@@ -184,7 +184,7 @@ class Function:
         )
         self.output_specs = tuple([(t._array.shape, t._array.dtype) for t in outputs])
         for index, out in enumerate(outputs[: self.differentiable_outputs]):
-            if out._array.dtype.kind == "f":
+            if self.output_specs[index][1].kind == "f":
                 out._requires_grad = True
                 out._node = self
                 out._index = index
@@ -202,12 +202,13 @@ class Function:
             and tensor is not None
             and (needed_by is None or self.needs_input_grad[needed_by])
         ):
-            self._saved[f"input {index}"] = (tensor, tensor._version.count)
+            self._saved[index] = (tensor, tensor._version.count)
 
     def input(self, index: int) -> Tensor:
         """The Tensor kept by `save_input(index)`, with its history."""
-        tensor, version = self._take(f"input {index}")
-        self._check_version(tensor._version.count, version, f"its input {index}", tensor.shape)
+        tensor, version = self._take(index)
+        if tensor._version.count != version:
+            raise self._changed(tensor._version.count, version, f"its input {index}", tensor.shape)
         return tensor
 
     def save_output(self) -> None:
@@ -217,7 +218,8 @@ class Function:
     def output(self) -> Tensor:
         """The output kept by `save_output`; part of the graph while the backward is recorded."""
         array, counter, version = self._take("output")
-        self._check_version(counter.count, version, "its output", array.shape)
+        if counter.count != version:
+            raise self._changed(counter.count, version, "its output", array.shape)
         tensor = Tensor._wrap(array)
         tensor._version = counter
         if is_grad_enabled():
@@ -239,38 +241,39 @@ class Function:
         array: np.ndarray = self._take(name)
         return array
 
-    def save_statistics(self, name: str, array: np.ndarray) -> None:
-        """Keep a float array for a fused backward kernel, which runs only when not recorded."""
+    def save_statistics(self, name: str, arrays: Any) -> None:
+        """Keep a float array, or several, for a fused backward kernel, which runs only when not
+        recorded."""
         if self._recorded:
-            self._saved[name] = array
+            self._saved[name] = arrays
 
-    def statistics(self, name: str) -> np.ndarray:
-        """The array kept by `save_statistics(name)`; raises while the backward is recorded."""
+    def statistics(self, name: str) -> Any:
+        """What is kept by `save_statistics(name)`; raises while the backward is recorded."""
         if is_grad_enabled():
             raise RuntimeError(
                 f"{self.name}: the saved {name!r} carries no history and cannot be used in a "
                 "backward that is recorded; write that case in Tensor ops"
             )
-        array: np.ndarray = self._take(name)
-        return array
+        return self._take(name)
 
-    def _take(self, key: str) -> Any:
+    def _take(self, key: str | int) -> Any:
+        if key in self._saved:
+            return self._saved[key]
         if self._freed:
             raise RuntimeError(
                 f"{self.name}: a second backward through a graph that was freed; pass "
                 "retain_graph=True to the first one"
             )
-        if key not in self._saved:
-            raise RuntimeError(f"{self.name}: {key!r} was not saved in forward")
-        return self._saved[key]
+        what = f"input {key}" if isinstance(key, int) else key
+        raise RuntimeError(f"{self.name}: {what!r} was not saved in forward")
 
-    def _check_version(self, now: int, then: int, what: str, shape: tuple[int, ...]) -> None:
-        if now != then:
-            raise RuntimeError(
-                f"{self.name}: {what}, of shape {shape}, is needed for the gradient but was "
-                f"changed in place (version {now}, saved at version {then}); use an out-of-place "
-                "operation or a clone()"
-            )
+    def _changed(self, now: int, then: int, what: str, shape: tuple[int, ...]) -> RuntimeError:
+        """For something saved that was written to since."""
+        return RuntimeError(
+            f"{self.name}: {what}, of shape {shape}, is needed for the gradient but was "
+            f"changed in place (version {now}, saved at version {then}); use an out-of-place "
+            "operation or a clone()"
+        )
 
     def release(self) -> None:
         """Drop what was kept; a later backward that needs it raises."""

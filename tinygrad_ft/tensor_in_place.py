@@ -50,14 +50,13 @@ class InPlaceMethods:
 
     def _place(self, op: str, source: TensorLike = 0) -> np.ndarray:
         """`write` for a kernel: the array as it is while others may still be at work on it."""
-        if is_grad_enabled():
-            for tensor in (self, source):
-                if isinstance(tensor, InPlaceMethods) and tensor._requires_grad:
-                    raise RuntimeError(
-                        f"{op}: in-place change of a tensor of shape {self.shape}, in which a "
-                        f"tensor that requires grad (shape {tensor.shape}) takes part; use the "
-                        "out-of-place operation, or no_grad() if it belongs outside the graph"
-                    )
+        traced = self if self._requires_grad else source
+        if isinstance(traced, InPlaceMethods) and traced._requires_grad and is_grad_enabled():
+            raise RuntimeError(
+                f"{op}: in-place change of a tensor of shape {self.shape}, in which a "
+                f"tensor that requires grad (shape {traced.shape}) takes part; use the "
+                "out-of-place operation, or no_grad() if it belongs outside the graph"
+            )
         if not self._array.flags.writeable:
             raise RuntimeError(
                 f"{op}: the memory of this tensor of shape {self.shape} is read-only, or one "

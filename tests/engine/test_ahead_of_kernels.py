@@ -45,7 +45,7 @@ def train(steps=3):
 
 def test_the_bits_of_a_training_are_the_same(monkeypatch):
     jobs = []
-    for module in ("parallel", "workers"):
+    for module in ("launch_plan", "workers"):
         monkeypatch.setattr(
             f"kernels.{module}.publish_ahead",
             lambda *given, original=workers.publish_ahead: jobs.append(1) or original(*given),

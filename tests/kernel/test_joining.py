@@ -12,8 +12,9 @@ import kernels
 from kernels import get_num_threads, joining, set_joining, set_num_threads
 from kernels.cache import kernel, registry
 from kernels.joining import Pass, Waiting, exchange, hold, join, waiting_for
+from kernels.launch_plan import HERE, LaunchPlan
 from kernels.norm import NormGradient, batch_norm_backward_later, batch_norm_statistics
-from kernels.parallel import HERE, LaunchPlan, launch
+from kernels.parallel import launch
 from kernels.simd import float64_at
 from kernels.winograd_backward import conv2d_backward
 from kernels.winograd_fused import Convolution
@@ -63,7 +64,7 @@ class Numbered(Waiting):
         return self.joins
 
 
-NOTHING = Pass((), lambda work: [])
+NOTHING = Pass((), [])
 
 
 def then(x, number, **options):

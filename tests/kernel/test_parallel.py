@@ -9,7 +9,7 @@ import pytest
 
 from kernels import get_num_threads, set_num_threads
 from kernels.cache import kernel, registry
-from kernels.parallel import HERE, LaunchPlan, cores_available, launch, share
+from kernels.parallel import cores_available, launch, share
 from kernels.simd import float64_at, int64_at
 from kernels.workers import MOST
 
@@ -23,21 +23,7 @@ def count(ints, floats, task, tasks):
     who[task] = tasks
 
 
-@kernel()
-def describe(ints, floats, task, tasks):
-    """To ints[0]: the integers, those of the tables within, and floats[0]; to the table at ints[2]:
-    how often it was counted in."""
-    out, first = float64_at(ints[0]), int64_at(ints[2])
-    second = int64_at(first[1])
-    out[0], out[1], out[2] = ints[1], first[0], first[2]
-    out[3], out[4], out[5] = second[0], int64_at(second[1])[0], ints[3]
-    out[6] = floats[0]
-    second[2] += 1
-    out[7] = second[2]
-
-
-for own in (count, describe):
-    del registry[own.name]  # not one of the package's own
+del registry[count.name]  # not one of the package's own
 
 
 @pytest.fixture(autouse=True)
@@ -66,34 +52,6 @@ def test_tasks_are_limited_by_work_and_by_threads():
     launch(count, (np.zeros(1), who, 1), (1.0,), tasks=5)
     assert list(who) == [2, 2] + [0] * 6
     launch(count, (np.zeros(0), who, 0), (1.0,), tasks=0)
-
-
-def test_a_plan_fills_in_what_is_given_in_the_order_of_reading():
-    set_num_threads(1)
-    constant = np.array([50], np.int64)
-    ints = [HERE, 10, [HERE, [30, constant, 0], 40], HERE]
-    plan = LaunchPlan(describe, ints, (0.5,))
-    del constant  # the plan holds it
-    out = np.zeros(8)
-    for given in ((20, 60), (21, 61)):
-        plan.launch(out, *given)
-        # the table in which was counted is a new one each time
-        assert list(out) == [10, given[0], 40, 30, 50, given[1], 0.5, 1]
-    with pytest.raises(ValueError, match="zip"):
-        plan.launch(out, 1)
-    with pytest.raises(ValueError, match="zip"):
-        plan.launch(out, 1, 2, 3)
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_a_plan_does_what_a_launch_does(threads):
-    set_num_threads(threads)
-    counts, who = np.zeros(1001), np.zeros(threads + 1, np.int64)
-    plan = LaunchPlan(count, [HERE, HERE, 1001], (0.5,), threads)
-    for _ in range(20):
-        plan.launch(counts, who)
-    assert (counts == 10).all()
-    assert list(who) == [threads] * threads + [0]
 
 
 def test_launches_from_several_python_threads():

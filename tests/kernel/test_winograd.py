@@ -171,7 +171,7 @@ def test_any_shape_within_the_bound(always, schedule):
         before = get_num_threads()
         set_num_threads(min(threads, before))
         always.setattr(winograd_plan, "UNIT_BYTES", kilobytes * 1024)
-        winograd_fused._way.cache_clear()
+        winograd_fused._plan.cache_clear()
         always.setattr(winograd, "BY_STEP_BYTES", kilobytes * 4096)
         try:
             check(shape, outputs, padding, layouts)

@@ -256,7 +256,7 @@ def _from_nodes(loss: Tensor, names: Names) -> Graph:
     for number, node in enumerate(sorted(found, key=lambda n: n.order)):
         op = Op(number, node, [], [])
         for i, edge in enumerate(node.edges):
-            kept = node._saved.get(f"input {i}")
+            kept = node._saved.get(i)
             tensor = kept[0] if kept is not None else None
             if isinstance(edge.target, Function):
                 value = builder.values[edge.target, edge.output]

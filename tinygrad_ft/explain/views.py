@@ -217,7 +217,8 @@ def _cross_entropy_back(step: BackwardStep) -> View | None:
     with no_grad():
         p = node.statistics("softmax")
     targets = np.eye(p.shape[1], dtype=p.dtype)[node.constant("labels")]
-    weights = node.constant("used") * (g / node.divisor)  # type: ignore[attr-defined]
+    used, each = node.used(), g / node.divisor  # type: ignore[attr-defined]
+    weights = np.full(len(p), each) if used is None else used * each
     return _p_minus_y(p, targets, weights, grad_x)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 from kernels.workers import ahead, run_ahead
 from tinygrad_ft import observe
 from tinygrad_ft.nn import state
-from tinygrad_ft.nn.parameter import Parameter, clear_grad
+from tinygrad_ft.nn.parameter import Parameter, clear_grads
 from tinygrad_ft.tensor import Tensor
 
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
@@ -70,10 +70,11 @@ class Module:
         if observer is not None:
             observer.enters(self)
         result = self.forward(*args, **kwargs)
-        for hook in tuple(self._forward_hooks.values()):
-            replaced = hook(self, args, result)
-            if replaced is not None:
-                result = replaced
+        if self._forward_hooks:
+            for hook in tuple(self._forward_hooks.values()):
+                replaced = hook(self, args, result)
+                if replaced is not None:
+                    result = replaced
         if observer is not None:
             observer.leaves(self)
         return result
@@ -127,10 +128,14 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         # only called when the ordinary lookup found nothing
-        for table in ("_parameters", "_buffers", "_modules"):
-            registered = self.__dict__.get(table)
-            if registered is not None and name in registered:
-                return registered[name]
+        fields = self.__dict__
+        if "_parameters" in fields:  # not before __init__
+            if name in fields["_parameters"]:
+                return fields["_parameters"][name]
+            if name in fields["_modules"]:
+                return fields["_modules"][name]
+            if name in fields["_buffers"]:
+                return fields["_buffers"][name]
         raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:
@@ -311,8 +316,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or put zeros in their place."""
-        for param in self.parameters():
-            clear_grad(param, set_to_none)
+        clear_grads(self.parameters(), set_to_none)
 
     # ---- state -----------------------------------------------------------------------------------
 

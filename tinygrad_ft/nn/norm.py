@@ -96,21 +96,21 @@ class BatchNorm(RunningNorm):
         if input.ndim not in self.input_dims or input.shape[1] != self.num_features:
             wanted = " or ".join(self.input_dims.values()).replace("C", str(self.num_features))
             raise ValueError(f"{self!r} got an input of shape {input.shape}: expected {wanted}")
-        use_batch = self.running_mean is None or (self.training and not self.frozen)
+        running_mean, tracked = self.running_mean, self.num_batches_tracked
+        use_batch = running_mean is None or (self.training and not self.frozen)
         if use_batch and self.training and math.prod(input.shape) == self.num_features:
             raise ValueError(
                 f"{self!r} got an input of shape {input.shape}: in training it needs more than one "
                 "value per channel; use a larger batch (or drop the last, smaller one) or eval()"
             )
         momentum = 0.0 if self.momentum is None else self.momentum
-        if use_batch and self.num_batches_tracked is not None:
-            count = self.num_batches_tracked._place("batch_norm")
-            count += 1
+        if use_batch and tracked is not None:
+            tracked._place("batch_norm")[()] += 1
             if self.momentum is None:
-                momentum = 1.0 / self.num_batches_tracked.item()
+                momentum = 1.0 / tracked.item()
         return F.batch_norm(
             input,
-            self.running_mean,
+            running_mean,
             self.running_var,
             self.weight,
             self.bias,

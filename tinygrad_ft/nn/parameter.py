@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,11 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-def clear_grad(tensor: Tensor, set_to_none: bool) -> None:
-    """Drop the gradient of a tensor, or put zeros in its place if it has one."""
-    if set_to_none:
-        tensor.grad = None
-    elif tensor.grad is not None:
-        # a new array: one that came from create_graph may belong to a graph still in use
-        tensor.grad = Tensor(np.zeros_like(tensor.grad.data))
+def clear_grads(tensors: Iterable[Tensor], set_to_none: bool) -> None:
+    """Drop the gradients of tensors, or put zeros in the place of those that there are."""
+    for tensor in tensors:
+        if set_to_none:
+            tensor.grad = None
+        elif tensor.grad is not None:
+            # a new array: one that came from create_graph may belong to a graph still in use
+            tensor.grad = Tensor(np.zeros_like(tensor.grad.data))

@@ -17,6 +17,7 @@ import numpy as np
 
 import kernels
 from tinygrad_ft.function import Function
+from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.ops._sizes import Pair, Sizes, as_sizes, planar
 from tinygrad_ft.ops.pad import pad
 from tinygrad_ft.ops.shape import reshape
@@ -224,7 +225,7 @@ def _conv(
         input, padding = _named_padding(op, padding, input, weight, steps, spread)
     sizes = [tuple(s) if isinstance(s, list) else s for s in (stride, padding, dilation)]
     geometry = _geometry(op, input.shape, weight.shape, *sizes, groups)
-    if dims == 2:
+    if dims == 2 and not is_grad_enabled():
         from tinygrad_ft.ops.fused_inference import deferred_conv
 
         if (later := deferred_conv(input, weight, bias, geometry)) is not None:

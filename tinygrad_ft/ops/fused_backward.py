@@ -42,17 +42,15 @@ class DeferredNormGradient(Deferred):
 
 
 def norm_gradients(
-    grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor, **arguments: Any
+    grad_out: Tensor, inputs: tuple[Tensor, Tensor, Tensor], *rest: Any
 ) -> tuple[Tensor, ...]:
-    """Those of `kernels.batch_norm_backward`, the first one deferred; further arguments of
-    `batch_norm_backward_later`."""
-    normed, *arrays = batch_norm_backward_later(
-        grad_out._array, x._array, weight._array, **arguments
-    )
-    grad_weight, grad_bias, *residual = (Tensor._wrap(array) for array in arrays)
-    incoming = residual[0] if residual else grad_out
-    grad_x = DeferredNormGradient(normed, (incoming, x, weight, bias))
-    return grad_x, grad_weight, grad_bias, *residual
+    """Those of `kernels.batch_norm_backward`, the first one deferred, given x, weight and bias, and
+    the further arguments of `batch_norm_backward_later`."""
+    x, weight, _ = inputs
+    normed, *arrays = batch_norm_backward_later(grad_out._array, x._array, weight._array, *rest)
+    others = [Tensor._wrap(array) for array in arrays]
+    incoming = others[2] if len(others) > 2 else grad_out
+    return DeferredNormGradient(normed, (incoming, *inputs)), *others
 
 
 def conv_gradients(

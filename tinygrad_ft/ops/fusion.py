@@ -71,8 +71,7 @@ class BatchNormReLU(Function):
         self.eps, self.has_residual = eps, residual is not None
         for i in range(3):
             self.save_input(i)
-        for name, array in statistics._asdict().items():
-            self.save_statistics(name, array)
+        self.save_statistics("of x", statistics)
         keep = self.has_residual and self._recorded
         out, passes = kernels.batch_norm_apply(
             x, weight, bias, statistics, eps, residual, relu=True, keep_mask=keep
@@ -84,21 +83,18 @@ class BatchNormReLU(Function):
     def backward(self, grad_out: Tensor) -> Grads:
         if is_grad_enabled():
             return self.recorded_backward(grad_out)
-        inputs = [self.input(i) for i in range(3)]
-        x, weight, bias = (t._array for t in inputs)
-        mean, var, cut_off = (self.statistics(name) for name in Statistics._fields)
+        inputs = (self.input(0), self.input(1), self.input(2))
+        x, weight, bias = [t._array for t in inputs]
+        mean, var, cut_off = self.statistics("of x")
         passes = self.constant("passes") if self.has_residual else None
-        arguments: dict[str, Any] = {
-            **{"mean": mean, "var": var, "eps": self.eps},
-            **{"relu": (bias, cut_off), "passes": passes},
-        }
+        rest = (mean, var, self.eps, (bias, cut_off), passes)
         if _enabled and can_wait(grad_out._array, x, weight, mean, var):
             in_place = self.owns_gradient
             if in_place and self.has_residual:
                 grad_out._version.change()  # its memory becomes the residual's gradient
-            grads = norm_gradients(grad_out, *inputs, in_place=in_place, **arguments)
+            grads = norm_gradients(grad_out, inputs, *rest, in_place)
         else:
-            arrays = kernels.batch_norm_backward(grad_out._array, x, weight, **arguments)
+            arrays = kernels.batch_norm_backward(grad_out._array, x, weight, *rest)
             grads = tuple([Tensor._wrap(array) for array in arrays])
         return grads if self.has_residual else (*grads, None)
 

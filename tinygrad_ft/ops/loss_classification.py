@@ -30,35 +30,46 @@ class CrossEntropy(Function):
     fresh_gradients = True
 
     def forward(
-        self, x: np.ndarray, *, labels: np.ndarray, used: np.ndarray, divisor: float
+        self, x: np.ndarray, *, labels: np.ndarray, used: np.ndarray | None, divisor: float
     ) -> np.ndarray:
+        """`used` None: all items are."""
         self.save_input(0)
         self.save_constant("labels", labels)
-        self.save_constant("used", used)
+        self.all_used = used is None
+        if used is not None:
+            self.save_constant("used", used)
         self.divisor = divisor
         below = shifted(x, 1)
         exps = np.exp(below)
-        sums = exps.sum(axis=1)
+        sums = np.add.reduce(exps, axis=1)
         self.save_statistics("softmax", exps / sums[:, None])
         losses = np.log(sums) - below[np.arange(len(x)), labels]
         # not times 0: the scores of an item that is not used may be infinite
-        return np.asarray(losses.sum(where=used) / x.dtype.type(divisor))
+        total = np.add.reduce(losses, where=True if used is None else used)
+        return np.asarray(total / x.dtype.type(divisor))
 
     def backward(self, grad_out: Tensor) -> Grads:
-        labels, used = self.constant("labels"), self.constant("used")
+        labels = self.constant("labels")
+        used = self.used()
         items = np.arange(len(labels))
         if is_grad_enabled():
             x = self.input(0)
             target = np.zeros(x.shape, x.dtype)
             target[items, labels] = 1
             grad_x = (softmax(x, 1) - Tensor._wrap(target)) * (grad_out / self.divisor)
-            return (mask(grad_x, np.broadcast_to(used[:, None], x.shape)),)
+            if used is not None:
+                grad_x = mask(grad_x, np.broadcast_to(used[:, None], x.shape))
+            return (grad_x,)
         grad = self.statistics("softmax").copy()
         grad[items, labels] -= 1
         grad *= grad_out._data / grad.dtype.type(self.divisor)
-        if not used.all():
+        if used is not None:
             grad[~used] = 0
         return (Tensor._wrap(grad),)
+
+    def used(self) -> np.ndarray | None:
+        """Whether each item counts; None if all do."""
+        return None if self.all_used else self.constant("used")
 
 
 class PickClass(Function):
@@ -121,10 +132,14 @@ def cross_entropy(
         return _with_probabilities(scores, goal, class_weight, reduction, label_smoothing)
     labels, used = _labels("cross_entropy", scores, goal, ignore_index)
     if class_weight is None and label_smoothing == 0 and reduction != "none":
-        divisor = float(used.sum()) if reduction == "mean" else 1.0
+        divisor = 1.0
+        if reduction == "mean":
+            divisor = float(len(labels) if used is None else used.sum())
         arguments: dict[str, Any] = {"labels": labels, "used": used, "divisor": divisor}
         total: Tensor = CrossEntropy.apply(_rows(scores), **arguments)
         return total
+    if used is None:
+        used = np.ones(labels.shape, np.bool_)
     log_p = log_softmax(_rows(scores), 1)
     losses, item_weight = _chosen(log_p, labels, used, class_weight)
     if label_smoothing:
@@ -157,6 +172,8 @@ def nll_loss(
     class_weight = _class_weight("nll_loss", log_p, weight)
     check_reduction("nll_loss", reduction)
     labels, used = _labels("nll_loss", log_p, as_tensor(target), ignore_index)
+    if used is None:
+        used = np.ones(labels.shape, np.bool_)
     losses, item_weight = _chosen(_rows(log_p), labels, used, class_weight)
     return _over_items(losses, item_weight, used, _outer(log_p), reduction)
 
@@ -175,8 +192,9 @@ def _class_weight(op: str, scores: Tensor, weight: TensorLike | None) -> Tensor 
 
 def _labels(
     op: str, scores: Tensor, target: Tensor, ignore_index: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The class of each item (0 where ignored) and whether it counts, in one dimension."""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The class of each item (0 where ignored) and whether it counts (None: all do), in one
+    dimension."""
     outer = _outer(scores)
     if target.shape != outer:
         also = f" or probabilities of shape {scores.shape}" if op == "cross_entropy" else ""
@@ -188,9 +206,9 @@ def _labels(
         raise TypeError(f"{op}: class indices must be integers, not {target.dtype}")
     labels = target._data.reshape(-1).astype(np.int64)
     classes = scores.shape[min(1, scores.ndim - 1)]
-    usual = labels.size and labels.min() >= 0 and labels.max() < classes
-    if usual and not 0 <= ignore_index < classes:
-        return labels, np.ones(labels.shape, np.bool_)
+    # as unsigned numbers negative ones are large
+    if labels.size and np.maximum.reduce(labels.view(np.uint64)) < classes <= ignore_index % 2**64:
+        return labels, None
     used = labels != ignore_index
     wrong = used & ((labels < 0) | (labels >= classes))
     if wrong.any():

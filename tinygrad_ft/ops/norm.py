@@ -174,12 +174,13 @@ def check_vectors(op: str, x: Tensor, **vectors: Tensor | None) -> None:
     if dtype.kind != "f":
         raise TypeError(f"{op}: needs a floating dtype, not {dtype}; convert with .float()")
     for name, vector in vectors.items():
-        if vector is not None and vector.shape != shape:
-            raise ValueError(
-                f"{op}: {name} has shape {vector.shape}, input {x.shape} needs {shape}"
-            )
-        if vector is not None and vector.dtype != dtype:
-            raise TypeError(f"{op}: {name} is {vector.dtype}, input is {dtype}")
+        if vector is None:
+            continue
+        array = vector._array
+        if array.shape != shape:
+            raise ValueError(f"{op}: {name} has shape {array.shape}, input {x.shape} needs {shape}")
+        if array.dtype != dtype:
+            raise TypeError(f"{op}: {name} is {array.dtype}, input is {dtype}")
 
 
 def _train(

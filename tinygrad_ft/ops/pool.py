@@ -12,6 +12,7 @@ import numpy as np
 import kernels
 from kernels.pool_windows import output_size
 from tinygrad_ft.function import Function
+from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.ops._sizes import Pair, Sizes, as_sizes, planar
 from tinygrad_ft.ops.selection import where
 from tinygrad_ft.ops.shape import reshape
@@ -85,6 +86,9 @@ class AvgPool2d(Function):
         return kernels.avg_pool2d_forward(x, *window)
 
     def backward(self, grad_out: Tensor) -> Grads:
+        if not is_grad_enabled():
+            grad = kernels.avg_pool2d_grad_input(grad_out._array, self.shape, *self.window)
+            return (Tensor._wrap(grad),)
         return (AvgPool2dGradInput.apply(grad_out, shape=self.shape, window=self.window),)
 
 

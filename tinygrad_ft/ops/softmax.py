@@ -51,7 +51,7 @@ def shifted(x: np.ndarray, dim: int) -> np.ndarray:
     """x minus its maximum along `dim`."""
     if x.size == 0:
         return x
-    return x - x.max(axis=dim, keepdims=True)
+    return x - np.maximum.reduce(x, axis=dim, keepdims=True)
 
 
 def softmax(input: TensorLike, dim: int, dtype: Any = None) -> Tensor:

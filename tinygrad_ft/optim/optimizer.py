@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.workers import catch_up
 from tinygrad_ft import observe
 from tinygrad_ft.grad_mode import enable_grad, no_grad
-from tinygrad_ft.nn.parameter import clear_grad
+from tinygrad_ft.nn.parameter import clear_grads
 from tinygrad_ft.tensor import Tensor
 
 Array = NDArray[Any]
@@ -126,26 +127,24 @@ class Optimizer:
             observe.current.begins_step(self)
         with no_grad():
             for group in self.param_groups:
-                items: list[Item] = []
-                for param in group["params"]:
-                    if param.grad is None:
-                        continue
-                    grad = param.grad.data
-                    if grad.shape != param.shape:
+                params = [p for p in group["params"] if p.grad is not None]
+                grads = [p.grad._array for p in params]
+                for param, grad in zip(params, grads, strict=True):
+                    if grad.shape != param._array.shape:
                         raise ValueError(
                             f"{where}: the gradient of a parameter of shape {param.shape} has "
                             f"shape {grad.shape}"
                         )
-                    state = self.state.setdefault(param, {})
-                    items.append((param.write(where), grad, state))
-                self.update_all(items, group)
+                states = [self.state.setdefault(p, {}) for p in params]
+                arrays = [p._place(where) for p in params]
+                catch_up()  # with kernels that still read or write one of them
+                self.update_all(list(zip(arrays, grads, states, strict=True)), group)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or put zeros in their place."""
         for group in self.param_groups:
-            for param in group["params"]:
-                clear_grad(param, set_to_none)
+            clear_grads(group["params"], set_to_none)
 
     # ---- saving and loading ----------------------------------------------------------------------
 

@@ -80,7 +80,9 @@ class SGD(Optimizer):
             super().update_all(items, group)
             return
         known = [item for item in items if "momentum_buffer" in item[2]]
-        super().update_all([item for item in items if "momentum_buffer" not in item[2]], group)
+        if len(known) < len(items):
+            new = [item for item in items if "momentum_buffer" not in item[2]]
+            super().update_all(new, group)
         kernels.sgd_update_all(
             [param for param, _, _ in known],
             [-grad if group["maximize"] else grad for _, grad, _ in known],
