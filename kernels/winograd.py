@@ -51,7 +51,12 @@ from kernels.winograd_step_loops import (
     all_products,
     all_weight_products,
 )
-from kernels.winograd_weights import few, finish_weight_gradient, transformed, u_distance
+from kernels.winograd_weights import (
+    finish_weight_gradient,
+    own_transforms,
+    transformed,
+    u_distance,
+)
 
 Array = NDArray[Any]
 PANEL = 16
@@ -161,7 +166,7 @@ def _convolve(
             finish_result(result, finish)
         return
     fused = inner * outer < BY_STEP_FROM**2
-    own = fused and prepared is None and few(inner, outer)
+    own = fused and prepared is None and own_transforms(inner, outer)
     ready = None if prepared is None else prepared.get("winograd")
     if ready is None:
         ready = weight if own else transformed(weight, inner, outer, turned)

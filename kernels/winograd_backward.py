@@ -35,6 +35,7 @@ from kernels.winograd_weights import (
     few,
     finish_weight_gradient,
     gradient_ints,
+    own_transforms,
     transformed,
     u_distance,
     weight_ints,
@@ -83,8 +84,9 @@ def conv2d_backward(
 class _Gradients(Waiting):
     """Both gradients unit by unit, which the sums of the batch norm before them may join.
 
-    `result` is grad_x. Few weights are transformed by each task for itself, and their gradient is
-    written by the last one; else these are launches of their own."""
+    `result` is grad_x. Where weights are not many they are transformed by each task for itself, and
+    where they are few their gradient is written by the last one; else these are launches of their
+    own."""
 
     def __init__(
         self,
@@ -97,7 +99,7 @@ class _Gradients(Waiting):
     ) -> None:
         inner, outer = x.shape[1], weight.shape[0]
         self.grad_out, self.x, self.result, self.grad_w = grad_out, x, grad_x, grad_w
-        self.own = few(inner, outer)
+        self.own, self.few = own_transforms(inner, outer), few(inner, outer)
         if self.own:
             self.weight = one_step_positions(weight)
         else:
@@ -124,7 +126,7 @@ class _Gradients(Waiting):
         du = buffers.aligned(way.du_bytes, later=True)
         run = way.plan.go if held_back else way.plan.launch
         run(*self._arrays(du, after))
-        if not self.own:
+        if not self.few:
             finish_weight_gradient(du, way.plan.tasks, self.grad_w, held_back)
         return True
 
@@ -132,15 +134,15 @@ class _Gradients(Waiting):
         """What the plan wants."""
         grad_out = self.grad_out
         arrays = [grad_out.grad, self.result, grad_out.x, *grad_out.vectors, self.x, du]
-        arrays += (self.weight, du, self.grad_w) if self.own else (self.weight,)
+        arrays += (self.weight, du, self.grad_w) if self.few else (self.weight,)
         if after is not None:
             arrays += after.arrays
         return arrays
 
 
 class _Way(NamedTuple):
-    """How it is done. To be given: grad, grad_x, y, the norm's vectors, x, dU, U, or weights, dU
-    and grad_w; then what the pass after it wants."""
+    """How it is done. To be given: grad, grad_x, y, the norm's vectors, x, dU, U or weights, where
+    they are few dU and grad_w; then what the pass after it wants."""
 
     plan: LaunchPlan
     du_bytes: int
@@ -185,9 +187,11 @@ def _way(
         if (joined := sums_in_units(after, plan, tasks, work_bytes)) is None:
             return None
         last, work_bytes = joined, work_bytes + joined.work_bytes
-    weights: list[Any] = [HERE, 0, 0]
-    if own:
-        weights = [weight_ints(own, outer, inner, True), gradient_ints(inner, outer, tasks), [0]]
+    weights = [
+        weight_ints(own, outer, inner, True) if own else HERE,
+        gradient_ints(inner, outer, tasks) if few(inner, outer) else 0,
+        [0],
+    ]
     ints = [
         *unit_ints(HERE, shape, strides, plan),
         image_ints(HERE, x_shape, grad_x_strides, NO_FINISH, accumulate),

@@ -94,8 +94,8 @@ def _norm_gradient(ints, y, vectors, relu, n, here, top, buffer):
 )
 def fused_backward(ints, floats, task, tasks):
     """grad_out and y -> stage -> V -> M -> grad_x;  x -> stage -> V, with D of the first stage ->
-    dU of this task; where weights are few, also their U, and grad_w of all tasks' dU; and with each
-    unit, a batch norm's `gradient_sums` of grad_x."""
+    dU of this task; where weights are not many, also their U, where they are few, grad_w of all
+    tasks' dU; and with each unit, a batch norm's `gradient_sums` of grad_x."""
     result = int64_at(ints[OWN])
     y, factors, relu, x = ints[OWN + 1], ints[OWN + 2], ints[OWN + 3], ints[OWN + 4]
     buffer = ints[OWN + 5] + task * ints[OWN + 6]
@@ -174,5 +174,5 @@ def fused_backward(ints, floats, task, tasks):
         )
     if after_rows:
         end_gradient_sums(after, floats[1], tasks)
-    if own and atomic_add(ints[OWN + 24], 1) == tasks - 1:
+    if ints[OWN + 23] != 0 and atomic_add(ints[OWN + 24], 1) == tasks - 1:
         write_items(int64_at(ints[OWN + 23]), scratch, 0, 1)

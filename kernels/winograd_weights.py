@@ -26,13 +26,20 @@ Array = NDArray[Any]
 PANEL = 16
 
 FEW_WEIGHTS = 1024
-"""So many weights or fewer are transformed by one thread; where each task can do that for itself,
-that saves a launch, which takes longer than the transforms."""
+"""The gradient of so many weights or fewer is written by one thread: the task that is done last."""
+OWN_WEIGHTS = 4096
+"""So many weights or fewer are transformed by each task for itself. That takes twice the work, but
+no launch, and neither core reads what the other wrote."""
 
 
 def few(inner: int, outer: int) -> bool:
-    """Whether tasks transform the weights for themselves."""
+    """Whether one thread does what there is to do with the weights."""
     return inner * outer <= FEW_WEIGHTS
+
+
+def own_transforms(inner: int, outer: int) -> bool:
+    """Whether tasks transform the weights for themselves."""
+    return inner * outer <= OWN_WEIGHTS
 
 
 def weight_ints(strides: tuple[int, ...], inner: int, outer: int, turned: bool) -> list[Any]:
