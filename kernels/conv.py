@@ -95,10 +95,14 @@ class _Shape:
             )
         self.kernel = (kh, kw)
         self.result = (n, o, *self.out_size)
+        self.parameters = (self.stride, self.padding, self.dilation, groups)
+        self.is_empty = math.prod((*x_shape, *weight_shape, *self.result)) == 0
+        self._suits_winograd = winograd.suits(weight_shape, self.result, *self.parameters)
 
     @property
-    def parameters(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]:
-        return self.stride, self.padding, self.dilation, self.groups
+    def winograd(self) -> bool:
+        """Whether Winograd's algorithm is to be used."""
+        return self._suits_winograd and winograd_enabled()
 
     def read_by_1x1(self, x: Array) -> tuple[Array, "_Shape"]:
         """For a 1x1 convolution with a stride: the pixels that it reads, and the same with stride
@@ -136,8 +140,11 @@ def _known_shape(*arguments: Any) -> _Shape:
 
 def _shape(op: str, x: Sequence[int], weight: Sequence[int], *geometry: Any) -> _Shape:
     """The geometry, checked once for all calls with the same arguments."""
-    hashable = [tuple(g) if isinstance(g, list) else g for g in geometry]
-    return _known_shape(op, tuple(x), tuple(weight), *hashable)
+    try:
+        return _known_shape(op, x, weight, *geometry)
+    except TypeError:  # lists cannot be remembered
+        hashable = [tuple(g) if isinstance(g, list) else g for g in geometry]
+        return _known_shape(op, tuple(x), tuple(weight), *hashable)
 
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -204,7 +211,7 @@ def conv2d_forward(
     result = _result(op, out, shape.result, dtype)
     if finish is not None:
         finish.check(op, result)
-    if math.prod(shape.result) * weight.size == 0 or dtype == FLOAT64:
+    if shape.is_empty or dtype == FLOAT64:
         catch_up()
         result[...] = 0
         if dtype == FLOAT64 and weight.size:
@@ -216,7 +223,7 @@ def conv2d_forward(
         target = result if usable else buffers.empty_nhwc(*result.shape, later=True)
         if (images := shape.as_matrices(x, target)) is not None:
             multiply_finished(images[0], weight[:, :, 0, 0].T, images[1], finish, prepared)
-        elif winograd.pays(x.shape, weight.shape, target.shape, *shape.parameters):
+        elif shape.winograd:
             winograd.forward(x, weight, target, shape.padding, finish, prepared)
         else:
             run_gather(x, weight, target, shape.geometry, groups, False, finish, prepared)
@@ -266,7 +273,7 @@ def conv2d_grad_input(
         general.grad_input(grad_out, weight, target, *shape.parameters)
     elif (images := shape.as_matrices(grad_out, target)) is not None:
         multiply_finished(images[0], weight[:, :, 0, 0], images[1], accumulate=more)
-    elif winograd.pays(input_shape, weight.shape, grad_out.shape, *shape.parameters):
+    elif shape.winograd:
         winograd.grad_input(grad_out, weight, target, shape.padding, more)
     else:
         run_gather(grad_out, weight, target, shape.geometry, groups, True, accumulate=more)
@@ -309,7 +316,7 @@ def conv2d_grad_weight(
         general.grad_weight(grad_out, x, result, *shape.parameters)
     else:
         target = result if result.flags.c_contiguous else buffers.empty(weight_shape, later=True)
-        if winograd.pays(x.shape, weight_shape, grad_out.shape, *shape.parameters):
+        if shape.winograd:
             winograd.grad_weight(grad_out, x, target, shape.padding)
         else:
             read, shape = shape.read_by_1x1(x)

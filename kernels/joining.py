@@ -94,8 +94,6 @@ def exchange(waiting: Waiting, other: Waiting) -> bool:
 def join(array: Array, kind: str, after: Pass) -> bool:
     """Publish the launch that is held back and will write `array`, with a pass over that. False if
     there is none or it cannot be, and nothing was done."""
-    if waiting_for(array) is None:
-        return False
     with ahead.letting_go:
         waiting = waiting_for(array)
         if waiting is None:

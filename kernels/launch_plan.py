@@ -144,4 +144,9 @@ class LaunchPlan:
 
 def _to_hold(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Those that must live until a launch is done: all whose memory is not the pool's."""
-    return [a for a in arrays if a.nbytes < SMALLEST or not is_reused(a)]
+    return [
+        a
+        for a in arrays
+        # `is_reused` for the usual case without a call
+        if a.nbytes < SMALLEST or not (hasattr(a.base, "is_reused") or is_reused(a))
+    ]

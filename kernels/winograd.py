@@ -31,7 +31,6 @@ So nothing non-finite is hidden, but it spreads up to 3 pixels further. `set_win
 the direct path.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -88,8 +87,7 @@ def winograd_enabled() -> bool:
     return _enabled
 
 
-def pays(
-    x_shape: tuple[int, ...],
+def suits(
     weight_shape: tuple[int, ...],
     result_shape: tuple[int, ...],
     stride: tuple[int, int],
@@ -97,14 +95,9 @@ def pays(
     dilation: tuple[int, int],
     groups: int,
 ) -> bool:
-    """Whether this path is allowed for a convolution, and faster than the direct one."""
-    if not _enabled or weight_shape[2:] != (3, 3) or groups != 1:
+    """Whether this path serves a convolution, and is faster than the direct one."""
+    if weight_shape[2:] != (3, 3) or groups != 1 or stride != (1, 1) or dilation != (1, 1):
         return False
-    return stride == dilation == (1, 1) and _pays(weight_shape, result_shape)
-
-
-@lru_cache(maxsize=512)
-def _pays(weight_shape: tuple[int, ...], result_shape: tuple[int, ...]) -> bool:
     n, _, height, width = result_shape
     tiles = n * -(-height // 4) * -(-width // 4)
     covered = height * width / (16 * -(-height // 4) * -(-width // 4))

@@ -45,24 +45,32 @@ Array = NDArray[Any]
 PANEL = 16
 
 
-def conv2d_backward_pays(
-    grad_out: NormGradient,
-    x: Array,
-    weight: Array,
+def conv2d_backward_pays(grad_out: NormGradient, x: Array, weight: Array, *geometry: Any) -> bool:
+    """Whether `conv2d_backward` takes these; `geometry`: stride, padding, dilation, groups."""
+    return (
+        winograd.winograd_enabled()
+        and x.dtype == weight.dtype == np.float32
+        and _suits(x.shape, weight.shape, grad_out.shape, *geometry)
+    )
+
+
+@lru_cache(maxsize=512)
+def _suits(
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    grad_shape: tuple[int, ...],
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
     groups: int,
 ) -> bool:
-    """Whether `conv2d_backward` takes these."""
-    inner, outer = x.shape[1], weight.shape[0]
+    inner, outer = x_shape[1], weight_shape[0]
     return (
         padding == (1, 1)
         and outer % PANEL == 0
-        and x.dtype == weight.dtype == np.float32
         and inner * outer < winograd.WEIGHTS_BY_STEP_FROM**2
-        and not winograd_few.pays(x.shape[0], x.shape[2:], outer, inner)
-        and winograd.pays(x.shape, weight.shape, grad_out.shape, stride, padding, dilation, groups)
+        and not winograd_few.pays(x_shape[0], (x_shape[2], x_shape[3]), outer, inner)
+        and winograd.suits(weight_shape, grad_shape, stride, padding, dilation, groups)
     )
 
 

@@ -234,17 +234,17 @@ def _walk(
                         wanted.found[node, output] = found
                 if node not in wanted.nodes:
                     continue
-            if not create_graph and observe.current is None:
+            in_place = not create_graph and observe.current is None
+            if in_place:
                 if node.adds_gradient:
                     node.gradient_so_far = _so_far(node.edges[0], pending)
                 # a hook may have kept what it was shown, and `grad` may give it to the user
                 seen = node.watched is not None or (wanted is not None and node in wanted.outputs)
-                node.owns_gradient = not seen and _owned(slots)
+                node.owns_gradient = not seen and slots[0] is not None and slots[0].owned
             results = _run(node, grads, wanted)
             if observe.current is not None:
                 observe.current.ran_backward(node, grads, results)
-            # an observer may keep what it is shown
-            owned = node.fresh_gradients and not create_graph and observe.current is None
+            owned = node.fresh_gradients and in_place  # an observer may keep what it is shown
             for (target, output, _), grad_in in zip(node.edges, results, strict=True):
                 if grad_in is None or target is None or grad_in is node.gradient_so_far:
                     continue
@@ -258,10 +258,6 @@ def _walk(
                 # a hook may keep what it sees, so its memory is not ours any more
                 gradient.value, gradient.owned = watched.show(gradient.value), False
     return leaves
-
-
-def _owned(slots: list[_Gradient | None]) -> bool:
-    return slots[0] is not None and slots[0].owned
 
 
 def _so_far(edge: Edge, pending: dict[Function, list[_Gradient | None]]) -> Tensor | None:

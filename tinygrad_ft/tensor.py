@@ -37,11 +37,9 @@ Float: TypeAlias = float
 class VersionCounter:
     """Counts in-place changes of one piece of memory; shared by all tensors that look at it."""
 
-    __slots__ = ("_readers", "count")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._readers: tuple[ref[Deferred], ...] = ()
+    # of the class until the first change: most counters never see one
+    count = 0
+    _readers: tuple[ref[Deferred], ...] = ()
 
     def before_change(self, reader: ref[Deferred]) -> None:
         """Have a tensor computed that still has to read the memory, before the next change."""

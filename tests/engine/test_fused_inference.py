@@ -171,7 +171,7 @@ def test_weights_are_prepared_once_in_inference_mode_and_anew_when_they_change(m
     packed = []
     real = winograd.transformed
     monkeypatch.setattr(winograd, "transformed", lambda *a: packed.append(1) or real(*a))
-    monkeypatch.setattr(winograd, "few", lambda *a: False)  # not by each task for itself
+    monkeypatch.setattr(winograd, "own_transforms", lambda *a: False)
     conv, _ = layers()
     x = drawn(2, 8, 16, 16)
     with tg.inference_mode():

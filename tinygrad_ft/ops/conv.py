@@ -211,27 +211,31 @@ def _conv(
     groups: int,
 ) -> Tensor:
     """Convolution over the last one or two dimensions."""
-    if input.ndim == dims + 1:
-        batch = reshape(input, (1, *input.shape))
+    shape, weight_shape = input.shape, weight.shape
+    if len(shape) == dims + 1:
+        batch = reshape(input, (1, *shape))
         out = _conv(op, dims, batch, weight, bias, stride, padding, dilation, groups)
         return reshape(out, out.shape[1:])
-    if input.ndim != dims + 2 or weight.ndim != dims + 2:
+    if len(shape) != dims + 2 or len(weight_shape) != dims + 2:
         needs = " and weight ".join(SHAPES[dims])
-        raise ValueError(f"{op}: needs input {needs}, got {input.shape} and {weight.shape}")
-    check_operands(op, input, weight, bias, weight.shape[0])
+        raise ValueError(f"{op}: needs input {needs}, got {shape} and {weight_shape}")
+    check_operands(op, input, weight, bias, weight_shape[0])
     if isinstance(padding, str):
         steps = as_sizes(op, "stride", stride, 1, dims)
         spread = as_sizes(op, "dilation", dilation, 1, dims)
         input, padding = _named_padding(op, padding, input, weight, steps, spread)
+        shape = input.shape
     sizes = [tuple(s) if isinstance(s, list) else s for s in (stride, padding, dilation)]
-    geometry = _geometry(op, input.shape, weight.shape, *sizes, groups)
+    geometry = _geometry(op, shape, weight_shape, *sizes, groups)
     if dims == 2 and not is_grad_enabled():
         from tinygrad_ft.ops.fused_inference import deferred_conv
 
         if (later := deferred_conv(input, weight, bias, geometry)) is not None:
             return later
-    out = Conv2d.apply(as_image(input), as_image(weight), geometry=geometry)
-    return add_bias(out, bias, dims)
+    if dims == 1:
+        input, weight = as_image(input), as_image(weight)
+    out = Conv2d.apply(input, weight, geometry=geometry)
+    return out if dims == 2 and bias is None else add_bias(out, bias, dims)
 
 
 @lru_cache(maxsize=1024, typed=True)
