@@ -53,7 +53,7 @@ not checked."""
 
 cells: Callable[[Sequence[Any]], "array[int]"] = _cells_of_heads if _quick else _cells_by_numpy
 """For each array the address of a word from which compiled code gets the array's address, CELL_HEAD
-bytes behind: a tenth of the time that `address` takes. It is valid as long as the arrays and what
-is returned."""
+bytes behind: two thirds of the time that `address` takes. It is valid as long as the arrays and
+what is returned."""
 
 CELL_HEAD = _HEAD if _quick else 0

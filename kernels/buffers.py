@@ -85,8 +85,7 @@ class _Pool:
             if not later:
                 catch_up()
         with self.lock:
-            if self.returned:
-                self._collect()
+            self._collect()
             found = self.blocks.get(size)
             if found:
                 self.unused -= size
@@ -96,9 +95,8 @@ class _Pool:
     def put(self, block: _Block) -> None:
         self.returned.append(block)
         # `take` sorts the next few blocks, unless they are large
-        if len(self.returned) < RETURNED and block.size < RETURNED_BYTES:
-            return
-        if self.lock.acquire(blocking=False):
+        few = len(self.returned) < RETURNED and block.size < RETURNED_BYTES
+        if not few and self.lock.acquire(blocking=False):
             try:
                 self._collect()
             finally:
@@ -108,11 +106,8 @@ class _Pool:
         """Sort returned blocks into their lists and keep the limit. Needs the lock."""
         while self.returned:
             block = self.returned.popleft()
-            if block.size in self.blocks:
-                self.blocks[block.size].append(block)
-                self.blocks.move_to_end(block.size)
-            else:
-                self.blocks[block.size] = [block]
+            self.blocks.setdefault(block.size, []).append(block)
+            self.blocks.move_to_end(block.size)
             self.unused += block.size
         self._drop(self.limit)
 

@@ -260,7 +260,7 @@ def conv2d_grad_input(
     result = _result(op, out, tuple(input_shape), dtype)
     if accumulate and out is None:
         raise ValueError(f"{op}: accumulate needs an out to add to")
-    if grad_out.size * weight.size == 0 or result.size == 0:
+    if shape.is_empty:
         catch_up()
         result[...] = result if accumulate else 0
         return result
@@ -308,7 +308,7 @@ def conv2d_grad_weight(
     weight_shape = tuple(weight_shape)
     result = buffers.empty(weight_shape, dtype, later=True) if out is None else out
     result = _result(op, result, weight_shape, dtype)
-    if grad_out.size * x.size == 0 or result.size == 0:
+    if shape.is_empty:
         catch_up()
         result[...] = 0
     elif dtype == FLOAT64:

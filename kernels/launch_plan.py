@@ -56,8 +56,8 @@ def fill(layout, integers, cell_list, work):
 
 
 class LaunchPlan:
-    """A launch of which all is known from the shapes but some addresses. It takes a quarter of the
-    time that `launch` would.
+    """A launch of which all is known from the shapes but some addresses. It takes half the time
+    that `launch` would.
 
         plan = LaunchPlan(body, [HERE, 64, [HERE, 16, 16], Work()], (0.5,), tasks, work_bytes=1024)
         plan.launch(x, y)

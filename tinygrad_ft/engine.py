@@ -133,7 +133,7 @@ def grad(
                 f"grad: the outputs do not depend on input {i}, of shape {target.shape}; pass "
                 "allow_unused=True to get None for it"
             )
-        results.append(found.plain() if isinstance(found, Deferred) else found)
+        results.append(None if found is None else _plain(found))
     return tuple(results)
 
 
@@ -287,6 +287,7 @@ def _run(
     node: Function, grads: list[Tensor | None], wanted: _Wanted | None
 ) -> tuple[Tensor | None, ...]:
     """Call one backward and check what it gives."""
+    # of several outputs some may have no gradient; an only one has, or the node was not met
     filled: list[Tensor] = grads  # type: ignore[assignment]
     if len(grads) > 1:
         filled = [
@@ -353,4 +354,9 @@ def _accumulate(leaves: _Leaves, create_graph: bool) -> None:
                 # the same memory may be the gradient of another leaf as well
                 leaf.grad = Tensor._wrap(value._data.copy(order="K"))
             else:
-                leaf.grad = value if type(value) is Tensor else Tensor._wrap(value._array)
+                leaf.grad = _plain(value)
+
+
+def _plain(gradient: Tensor) -> Tensor:
+    """A gradient that is computed if it was deferred."""
+    return gradient.plain() if isinstance(gradient, Deferred) else gradient

@@ -1,21 +1,13 @@
 import numpy as np
 import pytest
+from counting import count
 
-from kernels import addresses, get_num_threads, launch_plan, set_num_threads
+from kernels import addresses, buffers, launch_plan, set_num_threads
 from kernels.buffers import scratch
 from kernels.cache import kernel, registry
 from kernels.launch_plan import HERE, LaunchPlan, Work
-from kernels.parallel import launch, share
+from kernels.parallel import launch
 from kernels.simd import float64_at, int64_at
-
-
-@kernel()
-def count(ints, floats, task, tasks):
-    """counts[i] += floats[0] for this task's share; who[task] = tasks."""
-    counts, who = float64_at(ints[0]), int64_at(ints[1])
-    for i in range(share(ints[2], task, tasks), share(ints[2], task + 1, tasks)):
-        counts[i] += floats[0]
-    who[task] = tasks
 
 
 @kernel()
@@ -39,15 +31,11 @@ def remember(ints, floats, task, tasks):
     int64_at(begin)[0] = int64_at(end)[0] = 1
 
 
-for own in (count, describe, remember):
+for own in (describe, remember):
     del registry[own.name]  # not one of the package's own
 
 
-@pytest.fixture(autouse=True)
-def restore():
-    before = get_num_threads()
-    yield
-    set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("restore_threads")
 
 
 @pytest.fixture(params=["heads", "numpy"])
@@ -84,7 +72,7 @@ def test_a_plan_fills_in_what_is_given_in_the_order_of_reading(way_to_addresses)
 
 def test_working_memory_is_that_of_the_thread_and_large_enough():
     set_num_threads(1)
-    size = 3 * scratch.__globals__["_scratch"].size + 64  # more than there is
+    size = 3 * buffers._scratch.size + 64  # more than there is
     plan = LaunchPlan(remember, [HERE, Work(), [Work(size - 8)]], work_bytes=size)
     out = words(0, 0)
     plan.launch(out)

@@ -6,31 +6,13 @@ import time
 
 import numpy as np
 import pytest
+from counting import count
 
 from kernels import get_num_threads, set_num_threads
-from kernels.cache import kernel, registry
-from kernels.parallel import cores_available, launch, share
-from kernels.simd import float64_at, int64_at
+from kernels.parallel import cores_available, launch
 from kernels.workers import MOST
 
-
-@kernel()
-def count(ints, floats, task, tasks):
-    """counts[i] += floats[0] for this task's share; who[task] = tasks."""
-    counts, who = float64_at(ints[0]), int64_at(ints[1])
-    for i in range(share(ints[2], task, tasks), share(ints[2], task + 1, tasks)):
-        counts[i] += floats[0]
-    who[task] = tasks
-
-
-del registry[count.name]  # not one of the package's own
-
-
-@pytest.fixture(autouse=True)
-def restore():
-    before = get_num_threads()
-    yield
-    set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("restore_threads")
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 9])
