@@ -49,7 +49,7 @@ from kernels.pool import (
     scatter_add_planes,
 )
 from kernels.prepared import Prepared
-from kernels.rows import scatter_add_rows
+from kernels.rows import scatter_add_rows, sum_rows
 from kernels.winograd_backward import conv2d_backward, conv2d_backward_pays
 
 __all__ = [
@@ -90,6 +90,7 @@ __all__ = [
     "relu_forward",
     "scatter_add_planes",
     "scatter_add_rows",
+    "sum_rows",
     "set_joining",
     "set_num_threads",
     "set_winograd",

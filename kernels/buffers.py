@@ -25,7 +25,8 @@ import math
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -37,7 +38,7 @@ from kernels.workers import ahead, catch_up
 
 SMALLEST = 256 * 1024
 """Arrays of fewer bytes are plain NumPy arrays."""
-_ALIGNMENT = 64
+ALIGNMENT = 64
 RETURNED, RETURNED_BYTES = 8, 16 * 2**20
 """Less than so many blocks of less than so many bytes wait until somebody wants a block."""
 
@@ -55,14 +56,78 @@ class _Block:
 
     start    where it begins
     offset   how far behind that lies a multiple of the alignment
+    reserve  where it returns to, if not to the pool
     """
 
-    __slots__ = ("memory", "offset", "size", "start")
+    __slots__ = ("memory", "offset", "reserve", "size", "start")
 
     def __init__(self, size: int) -> None:
         self.memory, self.size = np.empty(size, np.uint8), size
         self.start = address(self.memory)
-        self.offset = -self.start % _ALIGNMENT
+        self.offset = -self.start % ALIGNMENT
+        self.reserve: Reserve | None = None
+
+
+class Reserve:
+    """Memory that is taken from the pool and stays apart, for launches that are done again and
+    again with the same addresses (recording.py): within `reserving`, a thread's blocks come from
+    here and return to here, until it is closed.
+
+    clock   set by the user of the memory
+    taken   for each block by its beginning, the time when it was given out last
+    """
+
+    def __init__(self) -> None:
+        self.clock = 0
+        self.taken: dict[int, int] = {}
+        self._blocks: list[_Block] = []
+        self._returned: deque[_Block] = deque()
+        self._free: dict[int, list[_Block]] = {}
+
+    def take(self, size: int) -> "_Block | None":
+        """A block that has returned here."""
+        while self._returned:
+            block = self._returned.popleft()
+            self._free.setdefault(block.size, []).append(block)
+        found = self._free.get(size)
+        if not found:
+            return None
+        block = found.pop()
+        self.taken[block.start + block.offset] = self.clock
+        return block
+
+    def keep(self, block: _Block) -> None:
+        """Let a block of the pool return here."""
+        block.reserve = self
+        self._blocks.append(block)
+        self.taken[block.start + block.offset] = self.clock
+
+    def put(self, block: _Block) -> None:
+        """As _Pool.put."""
+        self._returned.append(block)
+
+    def release(self, start: int) -> None:
+        """Let the block that begins there return to the pool, when it does."""
+        for block in self._blocks:
+            if block.start + block.offset == start:
+                self._blocks.remove(block)
+                block.reserve = None
+                return
+
+    def bytes(self) -> int:
+        """What it holds."""
+        return sum(block.size for block in self._blocks)
+
+    def close(self) -> None:
+        """Give everything back to the pool: now, or when the arrays that look at it are gone."""
+        for block in self._blocks:
+            block.reserve = None
+        self._blocks.clear()
+        for blocks in self._free.values():
+            self._returned.extend(blocks)
+        self._free.clear()
+        while self._returned:
+            _pool.put(self._returned.popleft())
 
 
 class _Pool:
@@ -84,6 +149,15 @@ class _Pool:
                 return _Block(size)
             if not later:
                 catch_up()
+        if _reserving.reserve is None:
+            return self._take(size)
+        block = _reserving.reserve.take(size)
+        if block is None:
+            block = self._take(size)
+            _reserving.reserve.keep(block)
+        return block
+
+    def _take(self, size: int) -> _Block:
         with self.lock:
             self._collect()
             found = self.blocks.get(size)
@@ -93,6 +167,9 @@ class _Pool:
         return _Block(size)
 
     def put(self, block: _Block) -> None:
+        if block.reserve is not None:
+            block.reserve.put(block)
+            return
         self.returned.append(block)
         # `take` sorts the next few blocks, unless they are large
         few = len(self.returned) < RETURNED and block.size < RETURNED_BYTES
@@ -129,6 +206,28 @@ class _Pool:
 _pool = _Pool()
 
 
+class _Reserving(threading.local):
+    """Where this thread's blocks come from."""
+
+    reserve: Reserve | None = None
+
+
+_reserving = _Reserving()
+
+
+@contextmanager
+def reserving(reserve: Reserve) -> Iterator[None]:
+    """Take this thread's memory from a reserve, its kernels' working memory as well."""
+    before, _reserving.reserve = _reserving.reserve, reserve
+    working = _scratch.block, _scratch.size, _scratch.place
+    _scratch.block, _scratch.size, _scratch.place = None, 0, 0
+    try:
+        yield
+    finally:
+        _reserving.reserve = before
+        _scratch.block, _scratch.size, _scratch.place = working
+
+
 @cache
 def _owner_type(size: int) -> Any:
     """The class of objects that hold one block of `size` bytes on behalf of the arrays that look at
@@ -152,7 +251,7 @@ def _from_pool(
 ) -> NDArray[Any]:
     # Sizes are rounded so that nearly equal requests share blocks: 1/8 of slack at most.
     step = max(4096, 1 << (nbytes.bit_length() - 4))
-    size = -(-(nbytes + _ALIGNMENT) // step) * step
+    size = -(-(nbytes + ALIGNMENT) // step) * step
     block = _pool.take(size, later)
     owner = _owner_type(size).from_address(block.start)
     owner.block = block
@@ -203,8 +302,8 @@ def aligned(nbytes: int, *, later: bool = False) -> NDArray[np.uint8]:
     """Uninitialised bytes that start at a multiple of 64, for a kernel's working memory."""
     if nbytes >= SMALLEST:
         return empty(nbytes, np.uint8, later=later)
-    memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
-    start = -address(memory) % _ALIGNMENT
+    memory = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -address(memory) % ALIGNMENT
     return memory[start : start + nbytes]
 
 

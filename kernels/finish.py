@@ -22,6 +22,7 @@ from kernels.simd import (
     LANES,
     PANEL,
     add,
+    float32_at,
     fma,
     int64_at,
     load,
@@ -82,6 +83,21 @@ def finish_all(ints, floats, task, tasks):
     finish_pixels(end - begin, ints[0] + offset, ints[2], int64_at(ints[3]), offset)
 
 
+@kernel()
+def pad_vectors(ints, floats, task, tasks):
+    """scale (1 without one) and shift (0), each followed by zeros up to a whole panel.
+
+    ints   out, its floats a row; channels; for both their address (0: none) and step in bytes"""
+    width, channels = ints[1], ints[2]
+    for row in range(2):
+        out = float32_at(ints[0] + 4 * row * width)
+        source, step = ints[3 + 2 * row], ints[4 + 2 * row]
+        for c in range(channels):
+            out[c] = float32_at(source + c * step)[0] if source != 0 else np.float32(1 - row)
+        for c in range(channels, width):
+            out[c] = np.float32(0)
+
+
 class Finish(NamedTuple):
     """scale, shift (C,), residual (shape of the result): arrays or None; relu."""
 
@@ -132,9 +148,11 @@ class FinishTable:
         if finish is None:
             return
         if finish.scale is not None or finish.shift is not None:
-            padded = np.zeros((2, -(-channels // PANEL) * PANEL), np.float32)
-            padded[0, :channels] = 1 if finish.scale is None else finish.scale
-            padded[1, :channels] = 0 if finish.shift is None else finish.shift
+            padded = np.empty((2, -(-channels // PANEL) * PANEL), np.float32)
+            ints: list[Any] = [padded, padded.shape[1], channels]
+            for vector in (finish.scale, finish.shift):
+                ints += (0, 0) if vector is None else (vector, vector.strides[0])
+            launch(pad_vectors, ints, tasks=1, later=True)
             self.arrays += [padded[0], padded[1]]
             self.numbers[:2] = [address(a) for a in self.arrays]
         if finish.residual is not None:

@@ -121,13 +121,13 @@ class LaunchPlan:
         beside   it has nothing to do with a launch that is held back: neither reads what the other
                  writes"""
         integers, ints_at = self._filled(arrays)
-        hold = (self, integers, _to_hold(arrays), keep)
+        hold = (integers, self, _to_hold(arrays), keep)
         run(self.body, ints_at, self._floats_at, self.tasks, True, hold, beside)
 
     def go(self, *arrays: np.ndarray) -> None:
         """Publish it, after it was held back."""
         integers, ints_at = self._filled(arrays)
-        hold = (self, integers, _to_hold(arrays))
+        hold = (integers, self, _to_hold(arrays))
         publish_ahead(self.body, ints_at, self._floats_at, self.tasks, hold)
 
     def _filled(self, arrays: Sequence[np.ndarray]) -> "tuple[array[int], int]":

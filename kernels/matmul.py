@@ -230,15 +230,17 @@ def matmul(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None = None) ->
     if out is not None and out.dtype != dtype:
         raise TypeError(f"matmul: out has dtype {out.dtype}, the product has {dtype}")
     if a.dtype != np.float32 or b.dtype != np.float32:
+        catch_up()
         return np.matmul(a, b, out=out)
     if math.prod(shape) == 0:
         return buffers.empty(shape) if out is None else out
     if a.shape[-1] == 0:
         out = buffers.empty(shape) if out is None else out
+        catch_up()
         out[...] = 0
         return out
     direct = out is not None and (out.strides[-1] == 4 or shape[-1] == 1)
-    result = out if out is not None and direct else buffers.empty(shape)
+    result = out if out is not None and direct else buffers.empty(shape, later=True)
     a = _readable(a)
     if a.ndim == 2:
         _multiply_pair(a, b, result)
@@ -250,6 +252,7 @@ def matmul(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None = None) ->
             for index in np.ndindex(shape[:-2]):
                 _multiply_pair(a[index], b[index], result[index])
     if out is not None and not direct:
+        catch_up()
         out[...] = result
         return out
     return result
@@ -269,8 +272,8 @@ def linear(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None = No
         out = buffers.empty((x.shape[0], weight.shape[0]), later=True)
         multiply_finished(x, weight.T, out, None if bias is None else Finish(shift=bias))
         return out
-    catch_up()
     out = matmul(x, weight.T)
+    catch_up()
     return out if bias is None else np.add(out, bias, out=out if out.dtype == bias.dtype else None)
 
 
@@ -278,6 +281,7 @@ def _readable(a: NDArray[Any]) -> NDArray[Any]:
     """`a`, or a copy if neither its rows nor its columns are contiguous."""
     if a.strides[-1] == 4 or a.strides[-2] == 4 or a.shape[-1] == 1:
         return a
+    catch_up()
     return np.ascontiguousarray(a)
 
 
@@ -340,12 +344,12 @@ def _multiply_pair(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
     (m, k), n = a.shape, b.shape[1]
     tasks = get_num_threads() if m * n * k >= SMALL else 1
     count = -(-n // PANEL)
-    panels = buffers.aligned(count * k * 64)
+    panels = buffers.aligned(count * k * 64, later=True)
     a_row, a_column = _steps(a)
     work_bytes = _TABLE_BYTES if a_column == 4 else _WORK_BYTES
     by_rows = -(-m // 8) >= count and not _quick_by_panels(m, n, k, count, tasks)
     if by_rows:
-        launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count))
+        launch(pack_b, (b, *b.strides, k, n, panels), tasks=min(tasks, count), later=True)
     else:
         tasks = min(tasks, count)
     work = buffers.scratch(tasks * work_bytes)
@@ -354,6 +358,7 @@ def _multiply_pair(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
         multiply,
         (a, a_row, a_column, panels, out, out.strides[0], *shape, b, *b.strides, 0, 0),
         tasks=tasks,
+        later=True,
     )
 
 

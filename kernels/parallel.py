@@ -30,6 +30,9 @@ that a kernel has yet to read:
   belongs to `buffers` and need not: it may go to the next kernel at once, which comes later
   (buffers.py takes care of the rest).
 
+Recording. What is launched with `later`, where that is allowed, is all that a stretch of Python does
+to arrays, or it calls `catch_up()`. So it can be done again without Python (recording.py).
+
 Joining. Where a launch reads what the one before wrote, and both go over activations that no cache
 holds, they may be done together, unit by unit. So a launch may be held back (joining.py); the next
 one takes it along, or else it is let go as it is, before anything else is launched or looked at.
@@ -131,15 +134,19 @@ def run(
     beside: bool = False,
 ) -> None:
     """Run a body, whose arguments are at these addresses, now, or put it off; `hold` has what must
-    live until it is done. For `beside` see LaunchPlan.launch."""
+    live until it is done, first of all the array of integers. For `beside` see
+    LaunchPlan.launch."""
     if ahead.waiting is not None and not beside and ahead.owner == get_ident():
         let_go()
-    may_wait = later and ahead.allowed and _threads > 1
-    if may_wait and put_off(body, ints_at, floats_at, tasks, hold):
+    may_wait = later and ahead.allowed
+    if may_wait and _threads > 1 and put_off(body, ints_at, floats_at, tasks, hold):
         return
     if tasks == 1:
         if ahead.pending and ahead.owner == get_ident():
-            catch_up()
+            if may_wait and _threads == 1 and ahead.recording is not None:
+                ahead.recording.add(body, ints_at, floats_at, 1, hold)
+            else:
+                catch_up()
         body.call(ints_at, floats_at, 0, 1)
         return
     do(body, ints_at, floats_at, tasks)

@@ -1,8 +1,9 @@
-"""Rows added into a table: the gradient of every look-up.
+"""Rows added into a table, which is the gradient of every look-up, and rows added up.
 
     scatter_add_rows   out = zeros of (count, width), x[i] added to out[rows[i]] for i = 0, 1, ...
+    sum_rows           out = sum over i of x[i]
 
-float32 of SMALL elements or more and at least two columns runs on the kernel below, after a copy if
+`scatter_add_rows` of float32 of SMALL elements or more and at least two columns runs on the kernel below, after a copy if
 x is not row-major; everything else takes NumPy's `add.at` on flat memory, which is as fast for one
 column. Both add in the order of x, so they give the same bits, for any number of threads.
 
@@ -25,6 +26,7 @@ from kernels.buffers import empty
 from kernels.cache import kernel
 from kernels.parallel import get_num_threads, launch, share
 from kernels.simd import float32_at, int64_at
+from kernels.workers import catch_up
 
 Array = NDArray[Any]
 
@@ -49,6 +51,34 @@ def _scatter_add(ints, floats, task, tasks):
         out = float32_at(ints[2] + rows[i] * width * 4)
         for c in range(begin, end):
             out[c] += x[c]
+
+
+@kernel()
+def _sum_rows(ints, floats, task, tasks):
+    """Tasks share the columns."""
+    n, width = ints[2], ints[3]
+    begin, end = share(width, task, tasks), share(width, task + 1, tasks)
+    out = float32_at(ints[1])
+    for c in range(begin, end):
+        out[c] = np.float32(0)
+    for i in range(n):
+        x = float32_at(ints[0] + i * width * 4)
+        for c in range(begin, end):
+            out[c] += x[c]
+
+
+def sum_rows(x: Array) -> Array:
+    """out (width,) = sum over i of x[i], for x (n, width), with the bits of `x.sum(0)`.
+
+    float32 in C order with two columns or more runs on a kernel that may be put off."""
+    if x.dtype != np.float32 or not x.flags.c_contiguous or x.shape[1] < 2:
+        catch_up()
+        return np.asarray(np.add.reduce(x, axis=0))
+    n, width = x.shape
+    out = empty(width, later=True)
+    tasks = min(get_num_threads(), width // 16) if x.size >= ONE_THREAD else 1
+    launch(_sum_rows, (x, out, n, width), tasks=tasks, later=True)
+    return out
 
 
 def scatter_add_rows(x: Array, rows: Array, count: int) -> Array:

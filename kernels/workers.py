@@ -64,6 +64,8 @@ LINE = 16  # words: 128 bytes, as processors fetch cache lines in pairs
 TICKET, DONE, FINISHED, OPENED, PUBLISHED, STOP, APART = (i * LINE for i in range(7))
 RING = 8 * LINE
 JOBS = 128  # a power of two
+SPARE = 3
+"""Of these, what is left free for others than `put_off`: what is held back needs two, `do` one."""
 JOB = 8  # words
 BODY, INTS, FLOATS, TASKS, NEEDED = 0, 1, 2, 3, 4  # words of a job
 HELPERS = RING + JOBS * JOB
@@ -110,7 +112,7 @@ def _open_next(state, as_caller):
 
 
 @njit(nogil=True)
-def _help(state, as_caller):
+def help_out(state, as_caller):
     """Claim and do tasks until none can be claimed."""
     while True:
         ticket = atomic_load(state + TICKET * 8)
@@ -141,7 +143,7 @@ def serve(state, helper, spins):
     idle = 0
     while atomic_load(state + STOP * 8) == 0:
         if _work_waits(state):
-            _help(state, False)
+            help_out(state, False)
             idle = 0
         elif idle < spins:
             pause()
@@ -155,8 +157,8 @@ def serve(state, helper, spins):
             idle = 0
 
 
-@kernel("void(int64, int64, int64, int64, int64, int64)")
-def publish(state, body, ints, floats, tasks, helpers):
+@njit(nogil=True)
+def publish_job(state, body, ints, floats, tasks, helpers):
     """Publish a job for the first `helpers` helpers. There must be room in the ring."""
     number = atomic_load(state + PUBLISHED * 8)
     job = _job(state, number)
@@ -165,11 +167,17 @@ def publish(state, body, ints, floats, tasks, helpers):
     _open_next(state, True)
 
 
+@kernel("void(int64, int64, int64, int64, int64, int64)")
+def publish(state, body, ints, floats, tasks, helpers):
+    """`publish_job`, for Python."""
+    publish_job(state, body, ints, floats, tasks, helpers)
+
+
 @kernel("int64(int64, int64, int64)")
 def work(state, jobs, patience):
     """Work with the helpers until so many jobs are done. Returns 1 if that takes them too long."""
     for _ in range(patience):
-        _help(state, True)
+        help_out(state, True)
         if atomic_load(state + FINISHED * 8) >= jobs:
             return 0
         pause()
@@ -232,6 +240,16 @@ class Waiting(Protocol):
         """Publish it, by `publish_ahead`: one or two jobs."""
 
 
+class Recording(Protocol):
+    """Takes down what a stretch of Python launches (recording.py)."""
+
+    def add(self, body: Kernel, ints: int, floats: int, tasks: int, hold: Any) -> None:
+        """A job is about to be published."""
+
+    def refuse(self, what: str) -> None:
+        """Python does something that launches alone cannot do again."""
+
+
 class _Ahead:
     """What is known of the thread that runs ahead.
 
@@ -242,6 +260,7 @@ class _Ahead:
     held     what these jobs need to stay alive
     waiting  the launch that it holds back, if any
     letting_go   held while that launch is let go
+    recording    takes down what this thread launches, if anything does
     """
 
     def __init__(self) -> None:
@@ -252,6 +271,7 @@ class _Ahead:
         self.held: list[Any] = []
         self.waiting: Waiting | None = None
         self.letting_go = threading.Lock()
+        self.recording: Recording | None = None
 
 
 ahead = _Ahead()
@@ -265,6 +285,8 @@ def do(body: Kernel, ints: int, floats: int, tasks: int) -> None:
     other.
     """
     mine = ahead.pending and ahead.owner == get_ident()
+    if mine and ahead.recording is not None:
+        ahead.recording.refuse("a kernel is waited for")
     if not mine and not _pool.busy.acquire(blocking=False):
         for task in range(tasks):
             body.call(ints, floats, task, tasks)
@@ -282,16 +304,16 @@ def put_off(body: Kernel, ints: int, floats: int, tasks: int, hold: Any) -> bool
     is not the time to do so, and nothing was done."""
     if not ahead.allowed or ahead.owner != get_ident():
         return False
-    if len(ahead.held) >= JOBS - 3:  # what is held back needs two, and `do` one
-        catch_up()
-    if not _begin():
+    if len(ahead.held) >= JOBS - SPARE:
+        _settle()
+    if not begin():
         return False
     publish_ahead(body, ints, floats, tasks, hold)
     return True
 
 
-def _begin() -> bool:
-    """Whether jobs may be put off: if no other thread has some."""
+def begin() -> bool:
+    """Whether jobs may be put off, by the thread that runs ahead: if no other thread has some."""
     if not ahead.pending:
         if not _pool.busy.acquire(blocking=False):
             return False
@@ -304,8 +326,17 @@ def publish_ahead(body: Kernel, ints: int, floats: int, tasks: int, hold: Any) -
     helpers = max(1, tasks - 1)
     if len(_pool.threads) < helpers:
         _pool.grow(helpers)
+    if ahead.recording is not None:
+        ahead.recording.add(body, ints, floats, tasks, hold)
     ahead.held.append(hold)
     publish.call(_pool.state, body.address, ints, floats, tasks, helpers)
+
+
+def pool_state(helpers: int) -> int:
+    """The address of the state of the pool, which has so many threads from now on."""
+    if len(_pool.threads) < helpers:
+        _pool.grow(helpers)
+    return _pool.state
 
 
 def hold_back(waiting: Waiting) -> bool:
@@ -314,7 +345,7 @@ def hold_back(waiting: Waiting) -> bool:
     if not ahead.allowed or ahead.owner != get_ident():
         return False
     let_go()
-    if not _begin():
+    if not begin():
         return False
     ahead.waiting = waiting
     return True
@@ -334,6 +365,8 @@ def catch_up() -> None:
     it off: until what it has put off so far is done.)"""
     if ahead.pending:
         if ahead.owner == get_ident():
+            if ahead.recording is not None:
+                ahead.recording.refuse("values are looked at, or changed, without a kernel")
             _settle()
         else:
             let_go()
@@ -422,6 +455,7 @@ def _after_fork() -> None:
         ahead.door = threading.Lock()
     ahead.letting_go = threading.Lock()
     ahead.owner, ahead.allowed, ahead.pending, ahead.waiting = None, False, False, None
+    ahead.recording = None
     ahead.held.clear()
 
 

@@ -263,7 +263,7 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
 
     def detach(self) -> Tensor:
         """The same memory without history."""
-        out = Tensor._wrap(self._data)
+        out = Tensor._wrap(self._array)
         out._version = self._version
         return out
 

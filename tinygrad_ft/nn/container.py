@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, Union, overload
 
+from tinygrad_ft.nn.compiled import changes
 from tinygrad_ft.nn.module import Module
 from tinygrad_ft.nn.parameter import Parameter
 from tinygrad_ft.tensor import Tensor
@@ -43,6 +44,7 @@ class _Indexed(Module):
     def _renumber(self, items: Iterable[tuple[str, Any]]) -> None:
         """Hold these modules; those that had a position as name get their new one."""
         items = list(items)
+        changes.count += 1
         self._modules.clear()
         for place, (name, module) in enumerate(items):
             self.register_module(str(place) if name.isdecimal() else name, module)
@@ -144,6 +146,7 @@ class ModuleDict(Module):
         self.register_module(name, module)
 
     def __delitem__(self, name: str) -> None:
+        changes.count += 1
         del self._modules[name]
 
     def __len__(self) -> int:
@@ -166,11 +169,13 @@ class ModuleDict(Module):
 
     def pop(self, name: str) -> Module:
         """Take out a module and give it."""
+        changes.count += 1
         module: Module = self._modules.pop(name)
         return module
 
     def clear(self) -> None:
         """Take out all modules."""
+        changes.count += 1
         self._modules.clear()
 
     def update(self, modules: NamedModules) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 from kernels.workers import ahead, run_ahead
 from tinygrad_ft import observe
 from tinygrad_ft.nn import state
+from tinygrad_ft.nn.compiled import Compiled, changes
 from tinygrad_ft.nn.parameter import Parameter, clear_grads
 from tinygrad_ft.tensor import Tensor
 
@@ -30,6 +31,7 @@ class HookHandle:
         self._key = key
 
     def remove(self) -> None:
+        changes.count += 1
         self._hooks.pop(self._key, None)
 
 
@@ -42,6 +44,7 @@ class Module:
     optional_state: ClassVar[frozenset[str]] = frozenset()
 
     training: bool
+    _compiled: Compiled | None = None
 
     def __init__(self) -> None:
         fields: dict[str, Any] = {
@@ -69,7 +72,8 @@ class Module:
         observer = observe.current
         if observer is not None:
             observer.enters(self)
-        result = self.forward(*args, **kwargs)
+        compiled = self._compiled
+        result = self.forward(*args, **kwargs) if compiled is None else compiled(self, args, kwargs)
         if self._forward_hooks:
             for hook in tuple(self._forward_hooks.values()):
                 replaced = hook(self, args, result)
@@ -82,14 +86,31 @@ class Module:
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
         """Call `hook(module, args, output)` after each `forward`; a result that is not None
         replaces the output."""
+        changes.count += 1
         hooks: dict[int, ForwardHook] = self._forward_hooks
         key = max(hooks, default=-1) + 1
         hooks[key] = hook
         return HookHandle(hooks, key)
 
+    def compile(self, *, fullgraph: bool = False, disable: bool = False) -> None:
+        """Have training calls of this module, and their backward, done by their launches alone: the
+        same bits in less time, as no Python runs between one kernel and the next.
+
+        The third call with arguments of the same shapes is the first that is done so; what is
+        compared, and what must not change unseen, is said in nn/compiled.py. Calls that are not
+        recorded for a gradient, or that somebody looks into (explain, anomaly detection, forward
+        hooks of modules below), run as ever. So do modules that cannot be recorded: a warning says
+        why, and with `fullgraph` a RuntimeError. Memory for activations is kept between steps.
+        `backward` must not be called twice (`retain_graph`) nor with `create_graph`: RuntimeError.
+
+        disable   undo it
+        """
+        self.__dict__["_compiled"] = None if disable else Compiled(fullgraph)
+
     # ---- registration ----------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        changes.count += 1
         fields = self.__dict__
         if "_parameters" not in fields:
             if isinstance(value, Parameter | Tensor | Module):
@@ -139,6 +160,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:
+        changes.count += 1
         for table in ("_parameters", "_buffers", "_modules"):
             if name in self.__dict__[table]:
                 del self.__dict__[table][name]
@@ -151,6 +173,7 @@ class Module:
 
     def _claim(self, kind: str, name: str) -> None:
         """Check `name` and take it away from any other kind of attribute."""
+        changes.count += 1
         if "_parameters" not in self.__dict__:
             raise AttributeError(
                 f"{type(self).__name__} registers the {kind} '{name}' before super().__init__() "

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_ft.nn import functional as F
 from tinygrad_ft.nn import init
+from tinygrad_ft.nn.compiled_graph import repeat
 from tinygrad_ft.nn.module import Module
 from tinygrad_ft.nn.parameter import Parameter
 from tinygrad_ft.tensor import Tensor
@@ -92,6 +93,10 @@ class BatchNorm(RunningNorm):
     `nn.freeze`), the running values are used and stay as they are.
     """
 
+    def _count_batch(self) -> None:
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked._place("batch_norm")[()] += 1
+
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim not in self.input_dims or input.shape[1] != self.num_features:
             wanted = " or ".join(self.input_dims.values()).replace("C", str(self.num_features))
@@ -105,7 +110,7 @@ class BatchNorm(RunningNorm):
             )
         momentum = 0.0 if self.momentum is None else self.momentum
         if use_batch and tracked is not None:
-            tracked._place("batch_norm")[()] += 1
+            repeat(tracked, self._count_batch)
             if self.momentum is None:
                 momentum = 1.0 / tracked.item()
         return F.batch_norm(

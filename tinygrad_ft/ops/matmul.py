@@ -76,7 +76,7 @@ class Linear(Function):
 
     def backward(self, grad_out: Tensor) -> Grads:
         if not is_grad_enabled():
-            return self.unrecorded_backward(grad_out._data)
+            return self.unrecorded_backward(grad_out._array)
         grad_x = grad_w = grad_b = None
         if self.needs_input_grad[0]:
             grad_x = MatMul.apply(grad_out, self.input(1))
@@ -94,7 +94,7 @@ class Linear(Function):
         if self.needs_input_grad[1]:
             grad_w = Tensor._wrap(kernels.matmul(grad.T, self.input(0)._array))
         if self.needs_input_grad[2]:
-            grad_b = Tensor._wrap(np.add.reduce(grad, axis=0))
+            grad_b = Tensor._wrap(kernels.sum_rows(grad))
         return grad_x, grad_w, grad_b
 
 

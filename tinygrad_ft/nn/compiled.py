@@ -1,0 +1,195 @@
+"""`Module.compile()`: the launches of a training step without the Python between them.
+
+The first call with arguments of a kind runs as ever. The second is recorded (compiled_graph.py):
+what it launches, and what its backward launches. From the third on both are done again by compiled
+code, in one go, with the same bits.
+
+A recorded call stands for the next one if that would do the same. So what is compared is
+
+- the arguments: number, shapes, strides, dtypes, whether they require grad;
+- every attribute of the module and of those below it: their settings, `training`, hooks, which
+  parameters and buffers they have, how these lie in memory, whether they require grad;
+- number of threads, fusion, Winograd.
+
+Not seen is what a forward takes from elsewhere: global variables, the inside of a list, chance. A
+module whose forward or backward does something that is no launch cannot be recorded, and runs as
+ever.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+import kernels
+from kernels.workers import ahead, begin
+from tinygrad_ft import anomaly, observe
+from tinygrad_ft.grad_mode import is_grad_enabled
+from tinygrad_ft.nn.compiled_graph import CompiledGraph
+from tinygrad_ft.ops.fusion import fusion_enabled
+from tinygrad_ft.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_ft.nn.module import Module
+
+_PLAIN = (bool, int, float, str, tuple, type(None))
+
+
+class Changes:
+    """Counts what happens to the attributes of all modules."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+changes = Changes()
+
+
+class Compiled:
+    """What `compile()` makes of a module's forward. A copy of it has yet to record.
+
+    fullgraph   raise RuntimeError where something cannot be recorded
+    """
+
+    def __init__(self, fullgraph: bool) -> None:
+        self.fullgraph = fullgraph
+        self._one_at_a_time = threading.Lock()
+        self._graph: CompiledGraph | None = None
+        self._key: Any = None  # of the graph
+        self._last: Any = None  # of the last call that ran as ever
+        self._refused: dict[Any, str] = {}
+        self._seen = -1
+        self._structure: list[Any] = []
+        self._kind = object()
+        self._hooked = False
+        self._tensors: list[Tensor] = []
+        self._parameters: list[Tensor] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        return Compiled(self.fullgraph)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Compiled, (self.fullgraph,)
+
+    def __call__(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not _can_be_seen_through(args, kwargs) or not self._one_at_a_time.acquire(False):
+            return module.forward(*args, **kwargs)
+        try:
+            return self._call(module, args)
+        finally:
+            self._one_at_a_time.release()
+
+    def _call(self, module: Module, args: tuple[Tensor, ...]) -> Any:
+        if self._seen != changes.count:
+            self._look(module)
+        key = (
+            self._kind,
+            tuple([(a.shape, a._array.strides, a.dtype, a._requires_grad) for a in args]),
+            tuple([p._requires_grad for p in self._parameters]),
+            (kernels.get_num_threads(), kernels.winograd_enabled(), fusion_enabled()),
+        )
+        if self._hooked or key in self._refused or True not in (*key[2], *[a[3] for a in key[1]]):
+            return module.forward(*args)
+        graph = self._graph
+        if graph is not None and key == self._key:
+            if graph.problem:
+                self._refuse(module, graph.problem)
+            elif graph.in_use():
+                return module.forward(*args)
+            elif graph.ready and graph.fits():
+                return graph.repeat(args)
+            self._graph = self._key = self._last = None
+        elif key == self._last and begin():
+            return self._record(module, args, key)
+        if key in self._refused:
+            return module.forward(*args)
+        result = module.forward(*args)
+        self._last = key
+        if problem := _unfit(result, args):
+            self._refused[key] = problem
+            self._say(module, problem)
+        return result
+
+    def _record(self, module: Module, args: tuple[Tensor, ...], key: Any) -> Any:
+        self._graph = None  # its memory can be used again
+        self._graph = graph = CompiledGraph(module, self._tensors)
+        self._key, self._last = key, None
+        before = changes.count
+        result = graph.record(module, args, lambda: changes.count == before)
+        if graph.problem:
+            self._refuse(module, graph.problem)
+        return result
+
+    def _refuse(self, module: Module, problem: str) -> None:
+        """Give up on this kind of call."""
+        self._refused[self._key] = problem
+        self._graph = self._key = None
+        self._say(module, problem)
+
+    def _say(self, module: Module, problem: str) -> None:
+        text = f"compile: {type(module).__name__} cannot be recorded: {problem}"
+        if self.fullgraph:
+            raise RuntimeError(text)
+        warnings.warn(f"{text}; it runs as without compile()", stacklevel=6)
+
+    def _look(self, module: Module) -> None:
+        """See whether the module is what it was."""
+        self._seen = changes.count
+        structure = _structure(module)
+        same = len(structure) == len(self._structure) and all(map(_same, structure, self._structure))
+        if not same:
+            self._structure, self._kind = structure, object()
+            self._refused.clear()
+            self._parameters = list(module.parameters())
+            self._tensors = [*self._parameters, *module.buffers()]
+            below = [m for m in module.modules() if m is not module]
+            self._hooked = any(m._forward_hooks for m in below)
+
+
+def _can_be_seen_through(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether this is a call of a training step that nobody looks into."""
+    return (
+        is_grad_enabled()
+        and observe.current is None
+        and not anomaly.enabled
+        and ahead.owner == get_ident()
+        and ahead.recording is None
+        and not kwargs
+        and bool(args)
+        and all([isinstance(a, Tensor) for a in args])
+    )
+
+
+def _structure(module: Module) -> list[Any]:
+    """All that the attributes of a module and of those below it say."""
+    found: list[Any] = []
+    for part in module.modules():
+        fields = part.__dict__
+        found += (id(part), type(part), tuple(fields["_forward_hooks"]))
+        found += [id(m) for m in fields["_modules"].values()]
+        for table in ("_parameters", "_buffers"):
+            for name, tensor in fields[table].items():
+                found += (name, tensor)
+        found += [v for name, v in fields.items() if name not in _TABLES]
+    return found
+
+
+_TABLES = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_non_persistent", "_compiled")
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and a == b)
+
+
+def _unfit(result: Any, args: tuple[Tensor, ...]) -> str:
+    """What keeps a result from being that of one node of the graph."""
+    outs = result if isinstance(result, tuple) else (result,)
+    if not outs or not all(isinstance(out, Tensor) for out in outs):
+        return "its result is neither a Tensor nor a tuple of Tensors"
+    if not all(out._requires_grad for out in outs):
+        return "a result does not require grad"
+    if {id(out._version) for out in outs} & {id(arg._version) for arg in args}:
+        return "a result is a view of an argument"
+    return ""

@@ -1,0 +1,414 @@
+"""A module's forward and backward as two programs of launches, and the nodes that stand for them in
+the graph.
+
+A call that is recorded works as ever, but for one thing: the ops of the module form a graph of their
+own, and in the graph outside there is one node. Its forward and its backward run that graph while
+kernels/recording.py takes down what is launched. From then on both are done by the programs, on
+memory that is kept for them; new in each call are what the caller gives and what he gets.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from kernels import buffers
+from kernels.addresses import address
+from kernels.buffers import SMALLEST, Reserve
+from kernels.recording import Program, Span, Taken, recording, root_of, span_of
+from kernels.workers import catch_up
+from tinygrad_ft import engine
+from tinygrad_ft.function import Function
+from tinygrad_ft.grad_mode import enable_grad, is_grad_enabled
+from tinygrad_ft.tensor import Tensor, VersionCounter
+
+if TYPE_CHECKING:
+    from tinygrad_ft.nn.module import Module
+
+Grads = tuple[Tensor | None, ...]
+
+
+class Layout(NamedTuple):
+    """How an array lies in memory."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Layout:
+        return cls(array.shape, array.strides, array.dtype)
+
+
+class Made:
+    """An array that a program makes: new memory in each run, but laid out as it was recorded."""
+
+    def __init__(self, array: np.ndarray, since: int) -> None:
+        self.layout, self.root = Layout.of(array), root_of(array)
+        self.span = Span(self.root.begin, self.root.begin + self.root.nbytes, since)
+        self._offset = address(array) - self.root.begin
+        plain = array.flags.c_contiguous and array.nbytes == self.root.nbytes < SMALLEST
+        self._empty = (array.shape, array.dtype) if plain else None
+
+    def new(self) -> tuple[np.ndarray, np.ndarray]:
+        """Memory for a run, and the array in it."""
+        if self._empty is not None:
+            array = np.empty(*self._empty)
+            return array, array
+        memory: np.ndarray = buffers.aligned(self.root.nbytes, later=True)
+        shape, strides, dtype = self.layout
+        return memory, np.ndarray(shape, dtype, memory, self._offset, strides)
+
+
+class NotRepeatable(Exception):
+    """Why something cannot be done by launches alone."""
+
+
+class CompiledGraph:
+    """Forward and backward of a module for arguments of one kind.
+
+    tensors   its parameters and buffers
+    ready     whether both programs are there
+    problem   why there are none and will be none
+    """
+
+    def __init__(self, module: Module, tensors: Sequence[Tensor]) -> None:
+        self.name = type(module).__name__
+        self.tensors = list(tensors)
+        self.ready, self.problem = False, ""
+        self._reserve = Reserve()
+        self._node: weakref.ref[_Compiled] | None = None
+        self._changed: list[tuple[Tensor, int]] = []
+        self.repeated: list[tuple[Tensor, Callable[[], None]]] = []
+        self._layouts = [Layout.of(t._array) for t in tensors]
+        self._arrays = [t._array for t in tensors]
+
+    def __del__(self) -> None:
+        self._reserve.close()
+
+    # ---- what is asked of it ---------------------------------------------------------------------
+
+    def in_use(self) -> bool:
+        """Whether a backward may still follow the last forward: its memory is needed until then."""
+        node = None if self._node is None else self._node()
+        return node is not None and not node.done
+
+    def fits(self) -> bool:
+        """Whether parameters and buffers lie in memory as they did."""
+        arrays = [t._array for t in self.tensors]
+        if any(a is not b for a, b in zip(arrays, self._arrays, strict=True)):
+            if [Layout.of(a) for a in arrays] != self._layouts:
+                return False
+            self._arrays = arrays
+        return True
+
+    def record(self, module: Module, args: Sequence[Tensor], may_repeat: Callable[[], bool]) -> Any:
+        """The module's result. `may_repeat` says afterwards whether it was a call like others."""
+        result = _Recorded.apply(*args, *self.tensors, graph=self, call=(module, args, may_repeat))
+        return result
+
+    def repeat(self, args: Sequence[Tensor]) -> Any:
+        """The module's result, by the program."""
+        result = _Repeated.apply(*args, *self.tensors, graph=self)
+        outs = result if isinstance(result, tuple) else (result,)
+        node: _Repeated = outs[0]._node
+        node.results = [(out._version, out._version.count) for out in outs]
+        return result
+
+    def watch(self, node: _Compiled) -> None:
+        self._node = weakref.ref(node)
+
+    # ---- recording -------------------------------------------------------------------------------
+
+    def record_forward(
+        self, module: Module, args: Sequence[Tensor], may_repeat: Callable[[], bool]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The module's arguments as leaves of the inner graph, and its results."""
+        global current
+        leaves = [_leaf(arg) for arg in args]
+        counts = [t._version.count for t in self.tensors]
+        with recording(self._reserve, _where) as taken:
+            current = self
+            try:
+                with enable_grad():
+                    result = module.forward(*leaves)
+                outs = list(result) if isinstance(result, tuple) else [result]
+                arrays = [out._array for out in outs]
+            finally:
+                current = None
+        try:
+            if not may_repeat():
+                raise NotRepeatable("its forward changes a module")
+            _expect_unwatched([*leaves, *self.tensors], outs)
+            spans = [span_of(t._array) for t in (*args, *self.tensors)]
+            self._outs = [self._made(taken, array, spans) for array in arrays]
+            self._forward = _program(taken, [*spans, *(made.span for made in self._outs)])
+            self._release(self._outs, taken)
+            self._taken = taken
+            self._changed = self._changes(taken, counts)
+            self._given = spans
+        except NotRepeatable as error:
+            self.refuse(str(error))
+        return leaves, outs
+
+    def record_backward(
+        self, leaves: Sequence[Tensor], outs: Sequence[Tensor], grads: Sequence[Tensor]
+    ) -> list[Tensor | None]:
+        """The gradients of arguments and tensors (None where none is wanted)."""
+        targets = [t for t in (*leaves, *self.tensors) if t._requires_grad]
+        if self.problem:
+            return self._spread(leaves, engine.grad(outs, targets, grads, allow_unused=True))
+        incoming = [g._array for g in grads]
+        with recording(self._reserve, _where) as taken:
+            found = engine.grad(outs, targets, grads, allow_unused=True)
+            arrays = [None if g is None else g._array for g in found]
+        try:
+            spans = [*self._given, *(made.span for made in self._outs)]
+            spans += [span_of(array) for array in incoming]
+            self._grads = [None if a is None else self._made(taken, a, spans) for a in arrays]
+            made = [m for m in self._grads if m is not None]
+            if len({m.root for m in made}) < len(made):
+                raise NotRepeatable("two of its gradients share memory")
+            self._backward = _program(taken, [*spans, *(m.span for m in made)])
+            self._release(made, self._taken, taken)
+            del self._taken
+            self._incoming = [Layout.of(array) for array in incoming]
+            self._wanted = [t._requires_grad for t in (*leaves, *self.tensors)]
+            self.ready = True
+        except NotRepeatable as error:
+            self.refuse(str(error))
+        return self._spread(leaves, found)
+
+    def _spread(
+        self, leaves: Sequence[Tensor], found: Sequence[Tensor | None]
+    ) -> list[Tensor | None]:
+        rest = iter(found)
+        return [next(rest) if t._requires_grad else None for t in (*leaves, *self.tensors)]
+
+    def refuse(self, problem: str) -> None:
+        """Give it up."""
+        self.problem = problem
+        self._reserve.close()
+
+    def _made(self, taken: Taken, array: np.ndarray, given: Sequence[Span]) -> Made:
+        """A result. Raises NotRepeatable unless its memory was taken, and filled, on the way."""
+        if taken.problem is not None:
+            raise NotRepeatable(taken.problem)
+        root = root_of(array)
+        end = root.begin + root.nbytes
+        since = self._reserve.taken.get(root.begin, 0)
+        fresh = root.nbytes < SMALLEST or root.begin in self._reserve.taken
+        apart = not any(span.begin < end and root.begin < span.end for span in given)
+        made = Made(array, since)
+        if not (fresh and apart and taken.refers_to(made.span)):
+            raise NotRepeatable("a result is not made by its kernels")
+        return made
+
+    def _release(self, results: Sequence[Made], *taken: Taken) -> None:
+        """Set memory free in which there was nothing but a result: that of later runs is new."""
+        for made in results:
+            if not any(part.used_before(made.span) for part in taken):
+                self._reserve.release(made.root.begin)
+
+    def _changes(self, taken: Taken, counts: Sequence[int]) -> list[tuple[Tensor, int]]:
+        """Which tensors are changed in place, and how often."""
+        changed = []
+        by_python = {id(t) for t, _ in self.repeated}
+        for tensor, before in zip(self.tensors, counts, strict=True):
+            times = tensor._version.count - before
+            if times and id(tensor) not in by_python:
+                if not taken.refers_to(span_of(tensor._array)):
+                    raise NotRepeatable("its forward changes a tensor without a kernel")
+                changed.append((tensor, times))
+        return changed
+
+    # ---- repeating -------------------------------------------------------------------------------
+
+    def run_forward(self, args: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The memory of the results, and these."""
+        for tensor, times in self._changed:
+            for _ in range(times):
+                tensor._version.change()
+        memory, outs = zip(*[made.new() for made in self._outs], strict=True)
+        self._forward.run([*args, *self._arrays, *memory])
+        for _, repeat in self.repeated:
+            repeat()
+        return list(memory), list(outs)
+
+    def run_backward(
+        self, args: Sequence[np.ndarray], outs: Sequence[np.ndarray], grads: Sequence[np.ndarray]
+    ) -> list[Tensor | None]:
+        """The gradients, given the arguments, the memory of the results, and their gradients."""
+        incoming = [
+            grad if Layout.of(grad) == layout else _laid_out(grad, layout)
+            for grad, layout in zip(grads, self._incoming, strict=True)
+        ]
+        new = [None if made is None else made.new() for made in self._grads]
+        memory = [n[0] for n in new if n is not None]
+        self._backward.run([*args, *self._arrays, *outs, *incoming, *memory])
+        found = iter(None if n is None else Tensor._wrap(n[1]) for n in new)
+        return [next(found) if wanted else None for wanted in self._wanted]
+
+    def read_by_backward(self, inputs: int) -> tuple[list[int], list[int]]:
+        """Which inputs of the node, and which results, the backward reads."""
+        used = self._backward.spans_used
+        results = range(inputs, inputs + len(self._outs))
+        return [i for i in range(inputs) if i in used], [r - inputs for r in results if r in used]
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """The same memory, as a leaf."""
+    leaf = tensor.detach()
+    leaf._requires_grad = tensor._requires_grad
+    return leaf
+
+
+def _laid_out(array: np.ndarray, layout: Layout) -> np.ndarray:
+    """A copy that lies in memory as it should."""
+    catch_up()
+    out = np.ndarray(layout.shape, layout.dtype, buffers.aligned(array.nbytes), 0, layout.strides)
+    np.copyto(out, array)
+    return out
+
+
+def _program(taken: Taken, spans: Sequence[Span]) -> Program:
+    if taken.problem is not None:
+        raise NotRepeatable(taken.problem)
+    try:
+        return taken.program(spans)
+    except ValueError as error:
+        raise NotRepeatable(str(error)) from None
+
+
+def _expect_unwatched(leaves: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+    """Raise NotRepeatable if there are hooks within."""
+    watched = any(getattr(leaf, "_watched", None) is not None for leaf in leaves)
+    seen: set[Function] = set()
+    stack = [out._node for out in outs if out._node is not None]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            watched = watched or node.watched is not None
+            stack.extend(e.target for e in node.edges if isinstance(e.target, Function))
+    if watched:
+        raise NotRepeatable("a hook looks at a gradient")
+
+
+def _where() -> str:
+    """The op, and the innermost module, that Python is in."""
+    from tinygrad_ft.nn.module import Module
+
+    op = layer = None
+    frame = sys._getframe(1)
+    while frame is not None and layer is None:
+        me = frame.f_locals.get("self", frame.f_locals.get("node"))
+        if op is None and isinstance(me, Function) and not isinstance(me, _Compiled):
+            op = me.name
+        if isinstance(me, Module):
+            layer = type(me).__name__
+        frame = frame.f_back  # type: ignore[assignment]
+    return f"in {op or 'Python'}" + (f", in {layer}" if layer else "")
+
+
+# ---- the nodes -----------------------------------------------------------------------------------
+
+
+class _Compiled(Function):
+    """out = module(x);  grad_x and the gradients of the parameters: those of the module's ops
+
+    The inputs are the module's arguments, its parameters and its buffers.
+    """
+
+    runs_ahead = True
+    fresh_gradients = True
+    done = False
+    graph: CompiledGraph
+
+    @property
+    def name(self) -> str:
+        return f"Compiled{self.graph.name}"
+
+    def expect_first_order(self) -> None:
+        if is_grad_enabled():
+            raise RuntimeError(
+                f"{self.name}: create_graph=True needs the graph of the ops, which a compiled "
+                f"module does not keep; call {self.graph.name}.compile(disable=True)"
+            )
+        if self.done:
+            raise RuntimeError(
+                f"{self.name}: a second backward through a compiled module, whose memory is in use "
+                f"again; call {self.graph.name}.compile(disable=True)"
+            )
+
+
+class _Recorded(_Compiled):
+    """out = module(x);  grad_x and the gradients of the parameters: those of the module's ops
+
+    The call that is recorded.
+    """
+
+    def forward(self, *arrays: np.ndarray, graph: CompiledGraph, call: Any) -> Any:
+        self.graph = graph
+        graph.watch(self)
+        self._inner = graph.record_forward(*call)
+        outs = tuple([out._array for out in self._inner[1]])
+        return outs if len(outs) > 1 else outs[0]
+
+    def backward(self, *grads: Tensor) -> Grads:
+        self.expect_first_order()
+        leaves, outs = self._inner
+        found = self.graph.record_backward(leaves, outs, grads)
+        self.done = True
+        del self._inner
+        return tuple(found)
+
+
+class _Repeated(_Compiled):
+    """out = module(x);  grad_x and the gradients of the parameters: those of the module's ops
+
+    A call of the programs.
+    """
+
+    results: list[tuple[VersionCounter, int]]
+
+    def forward(self, *arrays: np.ndarray, graph: CompiledGraph) -> Any:
+        self.graph = graph
+        graph.watch(self)
+        inputs, self._results_read = graph.read_by_backward(len(arrays))
+        for i in inputs:
+            self.save_input(i)
+        args = arrays[: len(arrays) - len(graph.tensors)]
+        self._memory, outs = graph.run_forward(args)
+        self._args = list(args)
+        return tuple(outs) if len(outs) > 1 else outs[0]
+
+    def backward(self, *grads: Tensor) -> Grads:
+        self.expect_first_order()
+        for key in self._saved:
+            self.input(int(key))
+        for i in self._results_read:
+            version, count = self.results[i]
+            if version.count != count:
+                shape = self.output_specs[i][0]
+                raise self._changed(version.count, count, f"its result {i}", shape)
+        found = self.graph.run_backward(self._args, self._memory, [g._array for g in grads])
+        self.done = True
+        self._args, self._memory = [], []
+        return tuple(found)
+
+
+current: CompiledGraph | None = None
+"""The graph whose forward is recorded."""
+
+
+def repeat(changes: Tensor, what: Callable[[], None]) -> None:
+    """Do something in Python that changes a buffer, and again whenever the forward that is
+    recorded now is repeated."""
+    what()
+    if current is not None:
+        current.repeated.append((changes, what))
