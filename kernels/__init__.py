@@ -37,6 +37,7 @@ from kernels.norm import (
     batch_norm_forward,
     batch_norm_statistics,
     channel_affine,
+    fold_batch_norm,
 )
 from kernels.parallel import get_num_threads, set_num_threads
 from kernels.placing import place
@@ -49,10 +50,12 @@ from kernels.pool import (
     scatter_add_planes,
 )
 from kernels.prepared import Prepared
+from kernels.recording import Program, recording
 from kernels.rows import scatter_add_rows, sum_rows
 from kernels.winograd_backward import conv2d_backward, conv2d_backward_pays
 
 __all__ = [
+    "Program",
     "Finish",
     "Prepared",
     "accumulate",
@@ -77,6 +80,7 @@ __all__ = [
     "empty",
     "empty_like",
     "empty_nhwc",
+    "fold_batch_norm",
     "gather_planes",
     "get_num_threads",
     "group_norm_backward",
@@ -86,6 +90,7 @@ __all__ = [
     "matmul",
     "max_pool2d_forward",
     "place",
+    "recording",
     "registered",
     "relu_forward",
     "scatter_add_planes",

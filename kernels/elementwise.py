@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kernels.addresses import CELL_HEAD, cells
-from kernels.buffers import empty
+from kernels.buffers import empty, is_reused
 from kernels.cache import kernel
 from kernels.parallel import launch, share
 from kernels.simd import float32_at, int64_at, uint8_at
@@ -208,10 +208,12 @@ def relu_forward(x: Array) -> tuple[Array, Array]:
     A NaN is not negative: it stays. passes is true at exactly 0: derivative 1 there (PyTorch: 0).
     """
     order = _result_order(x)
-    out, passes = _empty(x.shape, order, x.dtype), _empty(x.shape, order, np.bool_)
+    out = _empty(x.shape, order, x.dtype, later=True)
+    passes = _empty(x.shape, order, np.bool_, later=True)
     if _float32(x) and _flat(order, x):
-        launch(_relu, (x, out, passes, x.size))
+        launch(_relu, (x, out, passes, x.size), later=True)
     else:
+        catch_up()
         np.less(x, 0, out=passes)
         np.copyto(out, x)
         np.copyto(out, 0, where=passes)
@@ -229,10 +231,11 @@ def mask_scale(x: Array, mask: Array, scale: float = 1.0) -> Array:
     if mask.dtype != np.bool_:
         raise TypeError(f"mask_scale: mask must be a boolean array, got {mask.dtype}")
     order = _result_order(x, mask)
-    out = _empty(x.shape, order, x.dtype)
+    out = _empty(x.shape, order, x.dtype, later=True)
     if _float32(x) and _flat(order, x, mask):
-        launch(_mask_scale, (x, mask, out, x.size), (float(scale),))
+        launch(_mask_scale, (x, mask, out, x.size), (float(scale),), later=True)
     else:
+        catch_up()
         out.fill(0)
         np.multiply(x, x.dtype.type(scale), out=out, where=mask)
     return out
@@ -340,7 +343,8 @@ def _plain(params: Sequence[Array], grads: Sequence[Array], velocities: Sequence
         # what owns its memory shares it with nobody but itself
         and not any(
             grad is param or grad is velocity
-            if grad.base is None
+            # the pool's memory is nobody's own
+            if grad.base is None or is_reused(grad)
             else np.may_share_memory(grad, param) or np.may_share_memory(grad, velocity)
             for param, grad, velocity in zip(params, grads, velocities, strict=True)
         )

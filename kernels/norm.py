@@ -5,6 +5,7 @@
     batch_norm_forward     the two together, plain
     batch_norm_backward    the gradients, from the saved statistics
     channel_affine         out = x * scale + shift, then + residual, relu
+    fold_batch_norm        scale and shift of a batch norm with known statistics
 
 x is (N, C, ...) with any further dimensions; the m = x.size / C values of a channel are one row
 apart. Results have channels-last memory. float32 runs on the kernels in norm_loops.py, after a
@@ -48,7 +49,7 @@ from numpy.typing import NDArray
 from kernels import joining
 from kernels.buffers import empty, empty_nhwc
 from kernels.joining import Pass, Waiting
-from kernels.norm_loops import normalize
+from kernels.norm_loops import fold, normalize, tile_affine
 from kernels.norm_plan import (
     WIDTH,
     Rows,
@@ -435,12 +436,14 @@ def channel_affine(
     Raises ValueError if the shapes do not fit."""
     _check("channel_affine", x, scale=scale, shift=shift)
     _check_residual("channel_affine", x, residual)
-    factors = [np.zeros_like(scale), scale, shift]
     if x.size == 0 or not _is_float32(x, scale, shift):
-        dtype = np.result_type(scale, shift)
+        catch_up()
+        dtype, factors = np.result_type(scale, shift), [np.zeros_like(scale), scale, shift]
         return _normalized(x, [np.asarray(f, dtype) for f in factors], residual, relu, False)[0]
     rows = Rows(x.shape, WIDTH, get_num_threads())
-    vectors = np.stack([np.tile(factor, rows.wide) for factor in factors])
+    vectors = np.empty((3, rows.width), np.float32)
+    places = (scale, scale.strides[0], shift, shift.strides[0])
+    launch(tile_affine, (vectors, rows.width, x.shape[1], *places), tasks=1, later=True)
     out = _empty(x.shape, later=True)
     launch(
         normalize,
@@ -453,3 +456,23 @@ def channel_affine(
         later=True,
     )
     return out
+
+
+def fold_batch_norm(
+    weight: Array, bias: Array, mean: Array, var: Array, eps: float
+) -> tuple[Array, Array]:
+    """(scale, shift) of the affine map that a batch norm with known statistics is:
+    scale = weight / sqrt(var + eps),  shift = bias - mean * scale.
+
+    All of shape (C,). Without warnings where var + eps is not positive."""
+    vectors = (weight, bias, mean, var)
+    if not _is_float32(*vectors):
+        catch_up()
+        with np.errstate(all="ignore"):
+            factor = weight / np.sqrt(var + eps)
+            return factor, bias - mean * factor
+    scale, shift = np.empty_like(weight), np.empty_like(weight)
+    launch(
+        fold, (scale, shift, weight.size, *_contiguous(*vectors)), (eps,), tasks=1, later=True
+    )
+    return scale, shift

@@ -310,3 +310,34 @@ def normalize(ints, floats, task, tasks):
         end += 1
     vectors = begin_normalize(ints, floats[0], task)
     normalize_some(ints, vectors, share(rows, task, tasks), end)
+
+
+@kernel()
+def tile_affine(ints, floats, task, tasks):
+    """The vectors of `normalize` for x * scale + shift: centre 0, scale, shift, of so many floats
+    each.
+
+    ints   out, floats a vector, channels; address and step in bytes of scale and of shift"""
+    width, channels = ints[1], ints[2]
+    centre = float32_at(ints[0])
+    for i in range(width):
+        centre[i] = np.float32(0)
+    for v in range(2):
+        out = float32_at(ints[0] + 4 * (v + 1) * width)
+        source, step = ints[3 + 2 * v], ints[4 + 2 * v]
+        for i in range(width):
+            out[i] = float32_at(source + i % channels * step)[0]
+
+
+@kernel(fastmath=())
+def fold(ints, floats, task, tasks):
+    """scale = weight / sqrt(var + eps), shift = bias - mean * scale, each op rounded as in NumPy.
+
+    ints   scale, shift, channels, weight, bias, mean, var"""
+    scale, shift = float32_at(ints[0]), float32_at(ints[1])
+    weight, bias = float32_at(ints[3]), float32_at(ints[4])
+    mean, var = float32_at(ints[5]), float32_at(ints[6])
+    eps = np.float32(floats[0])
+    for c in range(ints[2]):
+        scale[c] = weight[c] / np.sqrt(var[c] + eps)
+        shift[c] = bias[c] - mean[c] * scale[c]

@@ -102,12 +102,15 @@ def _maxima(x: Array, tables: Sequence[Array], dilation: Pair) -> tuple[Array, A
     rows, columns = tables
     n, c, height, width = x.shape
     out_size = (rows.shape[1], columns.shape[1])
-    out, places = empty_nhwc(n, c, *out_size, x.dtype), empty_nhwc(n, c, *out_size, np.int64)
+    out = empty_nhwc(n, c, *out_size, x.dtype, later=True)
+    places = empty_nhwc(n, c, *out_size, np.int64, later=True)
     if x.dtype == np.float32:
         sizes = (n, c, height, width, *out_size, *dilation)
         x = _channels_last(x, np.float32)
-        launch(max_forward, (x, out, places, rows, columns, *sizes), tasks=_tasks(x.size))
+        ints = (x, out, places, rows, columns, *sizes)
+        launch(max_forward, ints, tasks=_tasks(x.size), later=True)
         return out, places
+    catch_up()
     floating = np.issubdtype(x.dtype, np.floating)
     out.fill(-np.inf if floating else np.iinfo(x.dtype).min)
     places[...] = rows[0][:, None] * width + columns[0]
@@ -120,46 +123,51 @@ def _maxima(x: Array, tables: Sequence[Array], dilation: Pair) -> tuple[Array, A
     return out, places
 
 
-def gather_planes(x: Array, places: Array) -> Array:
+def gather_planes(x: Array, places: Array, *, inside: bool = False) -> Array:
     """out[n, c, i, j] = x[n, c] at places[n, c, i, j] of the flattened image.
 
     x (N, C, H, W), places (N, C, H', W'), integers. Raises ValueError if the shapes do not fit and
-    IndexError if a place is outside the image.
+    IndexError if a place is outside the image; `inside` says that none is, as in those of a
+    max-pool.
     """
-    places = _check_places("gather_planes", places, x.shape)
+    places = _check_places("gather_planes", places, x.shape, inside)
     n, c, height, width = x.shape
-    out = empty_nhwc(n, c, places.shape[2], places.shape[3], x.dtype)
+    out = empty_nhwc(n, c, places.shape[2], places.shape[3], x.dtype, later=True)
     if x.dtype == np.float32:
         sizes = (n, c, height * width, places.shape[2] * places.shape[3])
         x = _channels_last(x, np.float32)
-        launch(gather, (x, places, out, *sizes), tasks=_tasks(out.size))
+        launch(gather, (x, places, out, *sizes), tasks=_tasks(out.size), later=True)
     else:
+        catch_up()
         flat = places.reshape(n, c, places.shape[2] * places.shape[3])
         planes = x.reshape(n, c, height * width)
         out[...] = np.take_along_axis(planes, flat, 2).reshape(places.shape)
     return out
 
 
-def scatter_add_planes(x: Array, places: Array, shape: Sequence[int]) -> Array:
+def scatter_add_planes(
+    x: Array, places: Array, shape: Sequence[int], *, inside: bool = False
+) -> Array:
     """out = zeros of `shape` (N, C, H, W), x[n, c, i, j] added at places[n, c, i, j].
 
     x and places (N, C, H', W'). Raises ValueError if the shapes do not fit, IndexError if a place
-    is outside the image.
+    is outside the image; `inside` as in `gather_planes`.
     """
     if places.shape != x.shape:
         raise ValueError(
             f"scatter_add_planes: x {x.shape} and places {places.shape} must have the same shape"
         )
-    places = _check_places("scatter_add_planes", places, shape)
+    places = _check_places("scatter_add_planes", places, shape, inside)
     n, c, height, width = shape
-    out = empty_nhwc(n, c, height, width, x.dtype)
+    out = empty_nhwc(n, c, height, width, x.dtype, later=True)
     if x.dtype == np.float32:
         tasks = _tasks(max(x.size, out.size))
         groups = 1 if n >= tasks else max(1, min(tasks, c // 16))
         sizes = (n, c, height * width, x.shape[2] * x.shape[3], groups)
         x = _channels_last(x, np.float32)
-        launch(scatter_add, (x, places, out, *sizes), tasks=tasks)
+        launch(scatter_add, (x, places, out, *sizes), tasks=tasks, later=True)
     else:
+        catch_up()
         flat = (n * c, x.shape[2] * x.shape[3])
         planes = np.zeros((n * c, height * width), x.dtype)
         np.add.at(planes, (np.arange(n * c)[:, None], places.reshape(flat)), x.reshape(flat))
@@ -167,7 +175,7 @@ def scatter_add_planes(x: Array, places: Array, shape: Sequence[int]) -> Array:
     return out
 
 
-def _check_places(op: str, places: Array, shape: Sequence[int]) -> Array:
+def _check_places(op: str, places: Array, shape: Sequence[int], inside: bool) -> Array:
     """places as int64 in channels-last memory, all inside images of the shape."""
     if len(shape) != 4 or places.ndim != 4 or places.shape[:2] != tuple(shape[:2]):
         raise ValueError(
@@ -176,6 +184,9 @@ def _check_places(op: str, places: Array, shape: Sequence[int]) -> Array:
     if not np.issubdtype(places.dtype, np.integer):
         raise TypeError(f"{op}: places must be integers, got {places.dtype}")
     places = _channels_last(places, np.int64)
+    if inside:
+        return places
+    catch_up()
     if places.size and not 0 <= places.min() <= places.max() < shape[2] * shape[3]:
         raise IndexError(
             f"{op}: places from {places.min()} to {places.max()} are outside images of "

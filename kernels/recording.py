@@ -8,13 +8,13 @@ the addresses, if memory is given out in the same way. So
     with run_ahead(), allowing(True):
         with recording(reserve, where) as taken:
             y = f(x)                            # launches, as ever, and is taken down
-    program = taken.program([span_of(x), span_of(y)])
+    program = taken.program([span_of(x, 0), span_of(y, 1)], 2)
     program.run([other_x, other_y])             # the same launches for other arrays
 
 A program is the arguments of all its launches, with the addresses in them. Memory that is taken
 within `recording` is set apart for it (buffers.Reserve) and belongs to all later runs. What differs
 from run to run is what lies in the spans that `program` is given: every integer that is an address
-in a span is found by its value, and follows the array that is given in its place.
+in a span is found by its value, and follows the memory that is given in its place.
 
 That is all, if everything that is done to arrays is done by launches that say `later=True`; see
 parallel.py. Whatever else would have to be done again makes itself known by `catch_up()`: then
@@ -63,8 +63,8 @@ launches and the addresses."""
 BODY, INTS, FLOATS, TASKS, FRESH, COUNT, STEP = 0, 1, 2, 3, 4, 5, 6
 """Words of a launch: as of a job (workers.py); and where its integers lie as they were, and how
 many they are. Its tasks may have counted in them since."""
-PLACE, SPAN, OFFSET, PATCH = 0, 1, 2, 3
-"""Words of an address that differs: where it is, which span it lies in, how far behind its
+PLACE, ARRAY, OFFSET, PATCH = 0, 1, 2, 3
+"""Words of an address that differs: where it is, in which array it lies, and how far behind its
 beginning."""
 
 
@@ -81,7 +81,7 @@ def _prepare(program, cell_list):
         at += 8 * STEP
     for _ in range(words[PATCHES]):
         patch = int64_at(at)
-        begin = int64_at(cell[patch[SPAN]] + words[HEAD])[0]
+        begin = int64_at(cell[patch[ARRAY]] + words[HEAD])[0]
         int64_at(patch[PLACE])[0] = begin + patch[OFFSET]
         at += 8 * PATCH
 
@@ -124,15 +124,19 @@ def run_alone(program, cell_list):
 
 
 class Span(NamedTuple):
-    """Memory that another array takes the place of in each run.
+    """Memory in whose place there is other memory in each run.
 
     begin, end   addresses
+    array        the number of the array that is given in its place,
+    at           and the byte in that where it begins
     since        the launch from which on an address in it means it (of the reserve's clock); before
                  that, the same memory may have had another use
     """
 
     begin: int
     end: int
+    array: int = 0
+    at: int = 0
     since: int = 0
 
 
@@ -154,10 +158,10 @@ def root_of(array: Array) -> Root:
     return Root(low, high - low)
 
 
-def span_of(array: Array, since: int = 0) -> Span:
-    """From the first byte of an array that stays where it is to the last."""
+def span_of(array: Array, number: int = 0) -> Span:
+    """That of an array, to be given as number so and so with the same strides."""
     low, high = np.lib.array_utils.byte_bounds(array)
-    return Span(low, high, since)
+    return Span(low, high, number, low - address(array))
 
 
 class _Launch(NamedTuple):
@@ -201,8 +205,8 @@ class Taken:
         inside = _spans_of(words, times, [span._replace(since=0)]) == 0
         return bool((inside & (times < span.since)).any())
 
-    def program(self, spans: Sequence[Span]) -> "Program":
-        """To be run with an array for each span. Raises ValueError if spans overlap that are not
+    def program(self, spans: Sequence[Span], arrays: int) -> "Program":
+        """To be run with so many arrays, which the spans name. Raises ValueError if spans overlap that are not
         the same, or if a launch reads the address of one from a table in memory of its own."""
         _check_apart(spans)
         words, launch_of = self._words([launch.fresh for launch in self._launches])
@@ -212,12 +216,13 @@ class Taken:
         patches = []
         for at in np.flatnonzero(found >= 0):
             place = begins[launch_of[at] - self._begins_at] + 8 * int(at - firsts[at])
-            patches.append((place, int(found[at]), int(words[at]) - spans[found[at]].begin))
+            span = spans[found[at]]
+            patches.append((place, span.array, int(words[at]) - span.begin + span.at))
         tables = [np.concatenate([EMPTY, *_tables(x.hold)]) for x in self._launches]
         behind = np.flatnonzero(_spans_of(*self._words(tables), spans) >= 0)
         if behind.size:
             raise ValueError("a launch reads an address from a table")
-        return Program(self._launches, patches, len(spans), self.reserve)
+        return Program(self._launches, patches, arrays, self.reserve)
 
     def _words(
         self, parts: Sequence[NDArray[np.int64]]
@@ -239,7 +244,8 @@ def _spans_of(
     if not order:
         return np.full(words.shape, -1)
     order.sort(key=lambda i: spans[i].begin)
-    begin, end, since = np.array([spans[i] for i in order], np.int64).T
+    rows = [(spans[i].begin, spans[i].end, spans[i].since) for i in order]
+    begin, end, since = np.array(rows, np.int64).T
     at = np.searchsorted(begin, words, "right") - 1
     inside = (at >= 0) & (words < end[at]) & (times >= since[at])
     return np.where(inside, np.array(order)[at], -1)
@@ -269,11 +275,12 @@ class Program:
         self,
         launches: Sequence[_Launch],
         patches: Sequence[tuple[int, int, int]],
-        spans: int,
+        arrays: int,
         reserve: Reserve,
     ) -> None:
-        self.launches, self.spans = len(launches), spans
-        self.spans_used = {number for _, number, _ in patches}
+        self.launches, self.arrays = len(launches), arrays
+        self.used = {number for _, number, _ in patches}
+        """Which of the arrays it looks at."""
         self._kept = (list(launches), reserve)
         self._helpers = max([1, *[launch.tasks - 1 for launch in launches]])
         words = [len(launches), len(patches), CELL_HEAD, 0]
@@ -286,10 +293,9 @@ class Program:
         self._at = self._words.buffer_info()[0]
 
     def run(self, arrays: Sequence[Array]) -> None:
-        """Do all launches, with an array in the place of each span: of the same shape and strides.
-        Within `run_ahead` and where it is allowed, they may be put off, as launches are."""
-        if len(arrays) != self.spans:
-            raise ValueError(f"{self.spans} arrays are needed, not {len(arrays)}")
+        """Do all launches, with these arrays in the place of those that were recorded. Within `run_ahead` and where it is allowed, they may be put off, as launches are."""
+        if len(arrays) != self.arrays:
+            raise ValueError(f"{self.arrays} arrays are needed, not {len(arrays)}")
         cell_list = cells(arrays)
         cells_at = cell_list.buffer_info()[0]
         mine = ahead.allowed and ahead.owner == get_ident()

@@ -45,23 +45,52 @@ class Layout(NamedTuple):
 
 
 class Made:
-    """An array that a program makes: new memory in each run, but laid out as it was recorded."""
+    """An array that a program makes: where it was when that was recorded."""
 
     def __init__(self, array: np.ndarray, since: int) -> None:
         self.layout, self.root = Layout.of(array), root_of(array)
-        self.span = Span(self.root.begin, self.root.begin + self.root.nbytes, since)
-        self._offset = address(array) - self.root.begin
-        plain = array.flags.c_contiguous and array.nbytes == self.root.nbytes < SMALLEST
-        self._empty = (array.shape, array.dtype) if plain else None
+        self.offset = address(array) - self.root.begin
+        self.span = Span(self.root.begin, self.root.begin + self.root.nbytes, since=since)
 
-    def new(self) -> tuple[np.ndarray, np.ndarray]:
-        """Memory for a run, and the array in it."""
-        if self._empty is not None:
-            array = np.empty(*self._empty)
-            return array, array
-        memory: np.ndarray = buffers.aligned(self.root.nbytes, later=True)
-        shape, strides, dtype = self.layout
-        return memory, np.ndarray(shape, dtype, memory, self._offset, strides)
+
+class Results:
+    """What a program makes: new memory in each run, one piece for all that is small."""
+
+    def __init__(self, made: Sequence[Made]) -> None:
+        self.made = made
+        self._sizes = [0]
+        self._places: list[tuple[int, int]] = []  # of each, which piece, and where in that
+        for one in made:
+            nbytes = buffers.spread(one.root.nbytes)
+            if nbytes < SMALLEST:
+                self._places.append((0, self._sizes[0]))
+                self._sizes[0] += nbytes
+            else:
+                self._places.append((len(self._sizes), 0))
+                self._sizes.append(one.root.nbytes)
+        self._layouts = [
+            (one.layout, piece, at + one.offset)
+            for one, (piece, at) in zip(made, self._places, strict=True)
+        ]
+
+    @property
+    def pieces(self) -> int:
+        return len(self._sizes)
+
+    def spans(self, first: int) -> list[Span]:
+        """Those of the arrays, if the pieces are given as number `first` and so on."""
+        return [
+            one.span._replace(array=first + piece, at=at)
+            for one, (piece, at) in zip(self.made, self._places, strict=True)
+        ]
+
+    def new(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The pieces for a run, and the arrays in them."""
+        pieces: list[np.ndarray] = [buffers.aligned(n, later=True) for n in self._sizes]
+        return pieces, [
+            np.ndarray(shape, dtype, pieces[piece], at, strides)
+            for (shape, strides, dtype), piece, at in self._layouts
+        ]
 
 
 class NotRepeatable(Exception):
@@ -144,13 +173,14 @@ class CompiledGraph:
             if not may_repeat():
                 raise NotRepeatable("its forward changes a module")
             _expect_unwatched([*leaves, *self.tensors], outs)
-            spans = [span_of(t._array) for t in (*args, *self.tensors)]
-            self._outs = [self._made(taken, array, spans) for array in arrays]
-            self._forward = _program(taken, [*spans, *(made.span for made in self._outs)])
+            spans = _spans([t._array for t in (*args, *self.tensors)], 0)
+            self._outs = Results([self._made(taken, array, spans) for array in arrays])
+            self._inputs = len(spans)
+            self._given = [*spans, *self._outs.spans(self._inputs)]
+            self._forward = _program(taken, self._given, self._inputs + self._outs.pieces)
             self._release(self._outs, taken)
             self._taken = taken
             self._changed = self._changes(taken, counts)
-            self._given = spans
         except NotRepeatable as error:
             self.refuse(str(error))
         return leaves, outs
@@ -167,17 +197,19 @@ class CompiledGraph:
             found = engine.grad(outs, targets, grads, allow_unused=True)
             arrays = [None if g is None else g._array for g in found]
         try:
-            spans = [*self._given, *(made.span for made in self._outs)]
-            spans += [span_of(array) for array in incoming]
-            self._grads = [None if a is None else self._made(taken, a, spans) for a in arrays]
-            made = [m for m in self._grads if m is not None]
+            spans = [*self._given, *_spans(incoming, self._forward.arrays)]
+            made = [self._made(taken, a, spans) for a in arrays if a is not None]
             if len({m.root for m in made}) < len(made):
                 raise NotRepeatable("two of its gradients share memory")
-            self._backward = _program(taken, [*spans, *(m.span for m in made)])
-            self._release(made, self._taken, taken)
+            self._grads = Results(made)
+            first = self._forward.arrays + len(incoming)
+            spans += self._grads.spans(first)
+            self._backward = _program(taken, spans, first + self._grads.pieces)
+            self._release(self._grads, self._taken, taken)
             del self._taken
             self._incoming = [Layout.of(array) for array in incoming]
-            self._wanted = [t._requires_grad for t in (*leaves, *self.tensors)]
+            spread = self._spread(leaves, found)
+            self._places = [i for i, g in enumerate(spread) if g is not None]
             self.ready = True
         except NotRepeatable as error:
             self.refuse(str(error))
@@ -208,9 +240,9 @@ class CompiledGraph:
             raise NotRepeatable("a result is not made by its kernels")
         return made
 
-    def _release(self, results: Sequence[Made], *taken: Taken) -> None:
+    def _release(self, results: Results, *taken: Taken) -> None:
         """Set memory free in which there was nothing but a result: that of later runs is new."""
-        for made in results:
+        for made in results.made:
             if not any(part.used_before(made.span) for part in taken):
                 self._reserve.release(made.root.begin)
 
@@ -233,11 +265,11 @@ class CompiledGraph:
         for tensor, times in self._changed:
             for _ in range(times):
                 tensor._version.change()
-        memory, outs = zip(*[made.new() for made in self._outs], strict=True)
+        memory, outs = self._outs.new()
         self._forward.run([*args, *self._arrays, *memory])
         for _, repeat in self.repeated:
             repeat()
-        return list(memory), list(outs)
+        return memory, outs
 
     def run_backward(
         self, args: Sequence[np.ndarray], outs: Sequence[np.ndarray], grads: Sequence[np.ndarray]
@@ -247,17 +279,25 @@ class CompiledGraph:
             grad if Layout.of(grad) == layout else _laid_out(grad, layout)
             for grad, layout in zip(grads, self._incoming, strict=True)
         ]
-        new = [None if made is None else made.new() for made in self._grads]
-        memory = [n[0] for n in new if n is not None]
+        memory, arrays = self._grads.new()
         self._backward.run([*args, *self._arrays, *outs, *incoming, *memory])
-        found = iter(None if n is None else Tensor._wrap(n[1]) for n in new)
-        return [next(found) if wanted else None for wanted in self._wanted]
+        found: list[Tensor | None] = [None] * (len(args) + len(self.tensors))
+        for place, array in zip(self._places, arrays, strict=True):
+            found[place] = Tensor._wrap(array)
+        return found
 
-    def read_by_backward(self, inputs: int) -> tuple[list[int], list[int]]:
-        """Which inputs of the node, and which results, the backward reads."""
-        used = self._backward.spans_used
-        results = range(inputs, inputs + len(self._outs))
-        return [i for i in range(inputs) if i in used], [r - inputs for r in results if r in used]
+    def inputs_read_by_backward(self) -> list[int]:
+        """Numbers of the node's inputs that the backward reads."""
+        return [i for i in range(self._inputs) if i in self._backward.used]
+
+    def results_read_by_backward(self) -> bool:
+        """Whether it reads a result."""
+        return any(self._inputs <= i < self._forward.arrays for i in self._backward.used)
+
+
+def _spans(arrays: Sequence[np.ndarray], first: int) -> list[Span]:
+    """Those of arrays that are given, with numbers from `first`."""
+    return [span_of(array, first + i) for i, array in enumerate(arrays)]
 
 
 def _leaf(tensor: Tensor) -> Tensor:
@@ -275,11 +315,11 @@ def _laid_out(array: np.ndarray, layout: Layout) -> np.ndarray:
     return out
 
 
-def _program(taken: Taken, spans: Sequence[Span]) -> Program:
+def _program(taken: Taken, spans: Sequence[Span], arrays: int) -> Program:
     if taken.problem is not None:
         raise NotRepeatable(taken.problem)
     try:
-        return taken.program(spans)
+        return taken.program(spans, arrays)
     except ValueError as error:
         raise NotRepeatable(str(error)) from None
 
@@ -379,8 +419,7 @@ class _Repeated(_Compiled):
     def forward(self, *arrays: np.ndarray, graph: CompiledGraph) -> Any:
         self.graph = graph
         graph.watch(self)
-        inputs, self._results_read = graph.read_by_backward(len(arrays))
-        for i in inputs:
+        for i in graph.inputs_read_by_backward():
             self.save_input(i)
         args = arrays[: len(arrays) - len(graph.tensors)]
         self._memory, outs = graph.run_forward(args)
@@ -391,11 +430,9 @@ class _Repeated(_Compiled):
         self.expect_first_order()
         for key in self._saved:
             self.input(int(key))
-        for i in self._results_read:
-            version, count = self.results[i]
-            if version.count != count:
-                shape = self.output_specs[i][0]
-                raise self._changed(version.count, count, f"its result {i}", shape)
+        for (version, count), (shape, _) in zip(self.results, self.output_specs, strict=True):
+            if version.count != count and self.graph.results_read_by_backward():
+                raise self._changed(version.count, count, "its result", shape)
         found = self.graph.run_backward(self._args, self._memory, [g._array for g in grads])
         self.done = True
         self._args, self._memory = [], []

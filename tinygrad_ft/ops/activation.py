@@ -39,6 +39,8 @@ class ReLU(Function):
     The derivative at exactly 0 is 1 (f'(x) = 1 for x >= 0); PyTorch takes 0 there. A NaN stays NaN.
     """
 
+    runs_ahead = True
+
     def forward(self, x: np.ndarray) -> np.ndarray:
         # "not negative" rather than ">= 0": NaN passes, in the value and in the gradient
         out, passes = kernels.relu_forward(x)
@@ -51,6 +53,8 @@ class ReLU(Function):
 
 class Mask(Function):
     """out = x * scale where mask, else 0;  grad_x = grad_out * scale where mask, else 0"""
+
+    runs_ahead = True
 
     def forward(self, x: np.ndarray, *, mask: np.ndarray, scale: float) -> np.ndarray:
         self.scale = scale

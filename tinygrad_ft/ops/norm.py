@@ -34,6 +34,8 @@ class BatchNorm(Function):
     differentiated. Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
     """
 
+    runs_ahead = True
+
     def forward(
         self,
         x: np.ndarray,
@@ -57,7 +59,7 @@ class BatchNorm(Function):
             return batch_norm_gradients(grad_out, x, weight, self.eps)
         mean, var = self.statistics("mean"), self.statistics("var")
         grads = kernels.batch_norm_backward(
-            grad_out._data, x._data, weight._data, mean, var, self.eps
+            grad_out._array, x._array, weight._array, mean, var, self.eps
         )
         return tuple(
             Tensor._wrap(g) if needed else None
@@ -90,6 +92,8 @@ class ChannelAffine(Function):
 
     c is the channel (dimension 1).
     """
+
+    runs_ahead = True
 
     def forward(self, x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
         self.save_input(0, needed_by=1)
@@ -163,9 +167,10 @@ def _folded(
         scale = weight / sqrt(var + eps)
         return scale, bias - mean * scale
     # the same without five ops, which for a whole network are a twentieth of an inference
-    with np.errstate(all="ignore"):
-        factor = weight._data / np.sqrt(var._data + eps)
-        return Tensor._wrap(factor), Tensor._wrap(bias._data - mean._data * factor)
+    with allowing(True):
+        arrays = [t._array for t in (weight, bias, mean, var)]
+        scale, shift = kernels.fold_batch_norm(*arrays, eps)
+    return Tensor._wrap(scale), Tensor._wrap(shift)
 
 
 def check_vectors(op: str, x: Tensor, **vectors: Tensor | None) -> None:

@@ -30,6 +30,7 @@ class MaxPool2d(Function):
     """
 
     differentiable_outputs = 1
+    runs_ahead = True
 
     def forward(self, x: np.ndarray, *, window: Window) -> tuple[np.ndarray, np.ndarray]:
         self.shape = x.shape
@@ -44,13 +45,15 @@ class MaxPool2d(Function):
 class GatherPlanes(Function):
     """out[n, c, i, j] = x[n, c, places[n, c, i, j]];  grad_x = grad_out added at the places
 
-    Places count in the flattened image.
+    Places count in the flattened image; they are those of a max-pool.
     """
+
+    runs_ahead = True
 
     def forward(self, x: np.ndarray, *, places: np.ndarray) -> np.ndarray:
         self.shape = x.shape
         self.save_constant("places", places)
-        return kernels.gather_planes(x, places)
+        return kernels.gather_planes(x, places, inside=True)
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (ScatterPlanes.apply(grad_out, places=self.constant("places"), shape=self.shape),)
@@ -60,12 +63,14 @@ class ScatterPlanes(Function):
     """out = x added at the places in an image of zeros;
     grad_x[n, c, i, j] = grad_out[n, c, places[n, c, i, j]]
 
-    Places count in the flattened image.
+    Places count in the flattened image; they are those of a max-pool.
     """
+
+    runs_ahead = True
 
     def forward(self, x: np.ndarray, *, places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         self.save_constant("places", places)
-        return kernels.scatter_add_planes(x, places, shape)
+        return kernels.scatter_add_planes(x, places, shape, inside=True)
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (GatherPlanes.apply(grad_out, places=self.constant("places")),)
