@@ -55,9 +55,9 @@ from kernels.rows import scatter_add_rows, sum_rows
 from kernels.winograd_backward import conv2d_backward, conv2d_backward_pays
 
 __all__ = [
-    "Program",
     "Finish",
     "Prepared",
+    "Program",
     "accumulate",
     "adam_update",
     "adaptive_max_pool2d_forward",
@@ -95,12 +95,12 @@ __all__ = [
     "relu_forward",
     "scatter_add_planes",
     "scatter_add_rows",
-    "sum_rows",
     "set_joining",
     "set_num_threads",
     "set_winograd",
     "sgd_update",
     "sgd_update_all",
+    "sum_rows",
     "trim",
     "warmup",
     "winograd_enabled",

@@ -12,7 +12,8 @@ Any shapes, any strides, and the arrays of one call have equal shapes. Nothing h
 order of the axes, so arrays that are dense and have the same order of axes in memory (both
 channels last, both row-major, ...) are treated as flat memory. That is the fast path: float32,
 FLAT_MINIMUM elements or more. Everything else takes the NumPy lines beside it: other dtypes, small
-arrays (NumPy is done before a kernel has started), and arrays of different or gappy layouts. Both
+arrays (NumPy is done before a kernel has started; but it cannot be recorded, see recording.py), and
+arrays of different or gappy layouts. Both
 paths give the same bits, except that the optimizer kernels round less often (a * b + c in one
 rounding where the processor can).
 
@@ -39,7 +40,7 @@ from kernels.buffers import empty, is_reused
 from kernels.cache import kernel
 from kernels.parallel import launch, share
 from kernels.simd import float32_at, int64_at, uint8_at
-from kernels.workers import catch_up
+from kernels.workers import ahead, catch_up
 
 Array = NDArray[Any]
 FLOAT32 = np.dtype(np.float32)
@@ -87,7 +88,8 @@ def _empty(
 
 def _flat(order: Sequence[int], *arrays: Array) -> bool:
     """True if the arrays are flat memory of the same order of axes, and worth a kernel."""
-    return arrays[0].size >= FLAT_MINIMUM and all(_dense(array, order) for array in arrays)
+    worth = arrays[0].size >= FLAT_MINIMUM or ahead.recording is not None
+    return worth and all(_dense(array, order) for array in arrays)
 
 
 def _float32(*arrays: Array) -> bool:

@@ -175,6 +175,19 @@ def finish_result(result: Array, finish: Finish) -> None:
     )
 
 
+def finish_rows(result: Array, shift: Array) -> None:
+    """result (N, C) += shift (C,), float32 and in C order."""
+    rows, channels = result.shape
+    table = FinishTable(Finish(shift=shift), channels)
+    launch(
+        finish_all,
+        (result, rows, channels, table.numbers),
+        tasks=None if result.size >= SMALL else 1,
+        later=True,
+        keep=(table,),
+    )
+
+
 def dense(image: Array) -> Array:
     """A 4-D array as N, H, W, C in contiguous memory, copied if need be."""
     last = image.transpose(0, 2, 3, 1)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from kernels import buffers
 from kernels.addresses import address
 from kernels.cache import kernel
-from kernels.finish import Finish, FinishTable, finish_pixels
+from kernels.finish import Finish, FinishTable, finish_pixels, finish_rows
 from kernels.language import njit
 from kernels.microkernel import TOGETHER, multiply_columns, multiply_rows
 from kernels.packing import copy_block
@@ -273,8 +273,13 @@ def linear(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None = No
         multiply_finished(x, weight.T, out, None if bias is None else Finish(shift=bias))
         return out
     out = matmul(x, weight.T)
+    if bias is None:
+        return out
+    if float32:
+        finish_rows(out, bias)
+        return out
     catch_up()
-    return out if bias is None else np.add(out, bias, out=out if out.dtype == bias.dtype else None)
+    return np.add(out, bias, out=out if out.dtype == bias.dtype else None)
 
 
 def _readable(a: NDArray[Any]) -> NDArray[Any]:

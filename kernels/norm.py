@@ -472,7 +472,5 @@ def fold_batch_norm(
             factor = weight / np.sqrt(var + eps)
             return factor, bias - mean * factor
     scale, shift = np.empty_like(weight), np.empty_like(weight)
-    launch(
-        fold, (scale, shift, weight.size, *_contiguous(*vectors)), (eps,), tasks=1, later=True
-    )
+    launch(fold, (scale, shift, weight.size, *_contiguous(*vectors)), (eps,), tasks=1, later=True)
     return scale, shift

@@ -30,8 +30,8 @@ that a kernel has yet to read:
   belongs to `buffers` and need not: it may go to the next kernel at once, which comes later
   (buffers.py takes care of the rest).
 
-Recording. What is launched with `later`, where that is allowed, is all that a stretch of Python does
-to arrays, or it calls `catch_up()`. So it can be done again without Python (recording.py).
+Recording. What is launched with `later`, where that is allowed, is all that a stretch of Python
+does to arrays, or it calls `catch_up()`. So it can be done again without Python (recording.py).
 
 Joining. Where a launch reads what the one before wrote, and both go over activations that no cache
 holds, they may be done together, unit by unit. So a launch may be held back (joining.py); the next

@@ -104,9 +104,7 @@ def run_ahead_of(state, program, cell_list):
             help_out(state, True)
             pause()
         helpers = max(1, launch[TASKS] - 1)
-        publish_job(
-            state, launch[BODY], launch[INTS], launch[FLOATS], launch[TASKS], helpers
-        )
+        publish_job(state, launch[BODY], launch[INTS], launch[FLOATS], launch[TASKS], helpers)
         at += 8 * STEP
     words[LAST] = atomic_load(state + PUBLISHED * 8)
 
@@ -151,8 +149,9 @@ def root_of(array: Array) -> Root:
     """The memory that an array looks at."""
     while isinstance(array.base, np.ndarray):
         array = array.base
-    if hasattr(array.base, "is_reused"):
-        block = array.base.block
+    owner: Any = array.base
+    if hasattr(owner, "is_reused"):
+        block = owner.block
         return Root(block.start + block.offset, block.size - ALIGNMENT)
     low, high = np.lib.array_utils.byte_bounds(array)
     return Root(low, high - low)
@@ -206,8 +205,10 @@ class Taken:
         return bool((inside & (times < span.since)).any())
 
     def program(self, spans: Sequence[Span], arrays: int) -> "Program":
-        """To be run with so many arrays, which the spans name. Raises ValueError if spans overlap that are not
-        the same, or if a launch reads the address of one from a table in memory of its own."""
+        """To be run with so many arrays, which the spans name.
+
+        Raises ValueError if spans overlap that are not the same, or if a launch reads the address
+        of one from a table in memory of its own."""
         _check_apart(spans)
         words, launch_of = self._words([launch.fresh for launch in self._launches])
         found = _spans_of(words, launch_of, spans)
@@ -293,7 +294,8 @@ class Program:
         self._at = self._words.buffer_info()[0]
 
     def run(self, arrays: Sequence[Array]) -> None:
-        """Do all launches, with these arrays in the place of those that were recorded. Within `run_ahead` and where it is allowed, they may be put off, as launches are."""
+        """Do all launches, with these arrays in the place of those that were recorded. Within
+        `run_ahead` and where it is allowed, they may be put off, as launches are."""
         if len(arrays) != self.arrays:
             raise ValueError(f"{self.arrays} arrays are needed, not {len(arrays)}")
         cell_list = cells(arrays)
@@ -302,10 +304,9 @@ class Program:
         if mine:
             let_go()
         if mine and get_num_threads() > 1 and begin():
-            state = pool_state(self._helpers)
-            run_ahead_of.call(state, self._at, cells_at)
             # one for each, for who looks how many wait
             ahead.held.extend([(self, arrays)] * min(self.launches, JOBS))
+            run_ahead_of.call(pool_state(self._helpers), self._at, cells_at)
         else:
             run_alone.call(self._at, cells_at)
 

@@ -3,9 +3,10 @@
     scatter_add_rows   out = zeros of (count, width), x[i] added to out[rows[i]] for i = 0, 1, ...
     sum_rows           out = sum over i of x[i]
 
-`scatter_add_rows` of float32 of SMALL elements or more and at least two columns runs on the kernel below, after a copy if
-x is not row-major; everything else takes NumPy's `add.at` on flat memory, which is as fast for one
-column. Both add in the order of x, so they give the same bits, for any number of threads.
+`scatter_add_rows` of float32 of SMALL elements or more and at least two columns runs on the kernel
+below, after a copy if x is not row-major; everything else takes NumPy's `add.at` on flat memory,
+which is as fast for one column. Both add in the order of x, so they give the same bits, for any
+number of threads.
 
 Time of what else was tried, in times of the kernel's, for n rows -> table of (count, width):
 

@@ -277,6 +277,13 @@ class _Ahead:
 ahead = _Ahead()
 
 
+def cannot_repeat(what: str) -> None:
+    """To be called where something is done that launches alone cannot do again, in case that they
+    are recorded."""
+    if ahead.recording is not None and ahead.owner == get_ident():
+        ahead.recording.refuse(what)
+
+
 def do(body: Kernel, ints: int, floats: int, tasks: int) -> None:
     """Run all tasks of a body, `ints` and `floats` being the addresses of its arguments, after
     everything that was put off.
@@ -285,8 +292,8 @@ def do(body: Kernel, ints: int, floats: int, tasks: int) -> None:
     other.
     """
     mine = ahead.pending and ahead.owner == get_ident()
-    if mine and ahead.recording is not None:
-        ahead.recording.refuse("a kernel is waited for")
+    if mine:
+        cannot_repeat("a kernel is waited for")
     if not mine and not _pool.busy.acquire(blocking=False):
         for task in range(tasks):
             body.call(ints, floats, task, tasks)
@@ -365,8 +372,7 @@ def catch_up() -> None:
     it off: until what it has put off so far is done.)"""
     if ahead.pending:
         if ahead.owner == get_ident():
-            if ahead.recording is not None:
-                ahead.recording.refuse("values are looked at, or changed, without a kernel")
+            cannot_repeat("values are looked at, or changed, without a kernel")
             _settle()
         else:
             let_go()

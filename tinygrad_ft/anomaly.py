@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+import kernels
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType, TracebackType
@@ -32,6 +34,7 @@ enabled = False
 check_nan = True
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_KERNELS = os.path.dirname(os.path.abspath(kernels.__file__)) + os.sep
 # networks are written in ops and layers as a user's are: their lines say more than `model(x)` does
 _NETWORKS = os.path.join(_PACKAGE, "models") + os.sep
 
@@ -53,7 +56,7 @@ class Place(NamedTuple):
 
 @cache
 def _is_users(file: str) -> bool:
-    return not file.startswith(_PACKAGE) or file.startswith(_NETWORKS)
+    return not file.startswith((_PACKAGE, _KERNELS)) or file.startswith(_NETWORKS)
 
 
 def user_line() -> Place | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from kernels.workers import cannot_repeat
+
 _generator = np.random.Generator(np.random.PCG64(0))
 
 
@@ -19,6 +21,7 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 def generator() -> np.random.Generator:
     """The generator itself, for code that draws its own numbers."""
+    cannot_repeat("random numbers are drawn")
     return _generator
 
 

@@ -13,7 +13,7 @@ from weakref import ref
 
 import numpy as np
 
-from kernels.workers import ahead, catch_up
+from kernels.workers import ahead, cannot_repeat, catch_up
 from tinygrad_ft.tensor_dtype import DtypeMethods
 from tinygrad_ft.tensor_elementwise import ElementwiseMethods
 from tinygrad_ft.tensor_in_place import InPlaceMethods
@@ -81,6 +81,7 @@ class Tensor(TensorMethods, ElementwiseMethods, ShapeMethods, InPlaceMethods, Dt
     __array_ufunc__ = None
 
     def __init__(self, data: Any, requires_grad: Bool = False) -> None:
+        cannot_repeat("a tensor is made of given numbers")
         self._array = _as_array(data)
         self._node: Function | None = None
         self._index = 0

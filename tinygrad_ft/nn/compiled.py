@@ -34,6 +34,13 @@ from tinygrad_ft.tensor import Tensor
 if TYPE_CHECKING:
     from tinygrad_ft.nn.module import Module
 
+
+class CompileWarning(UserWarning):
+    """A module cannot be recorded and runs as without `compile()`."""
+
+
+REMEMBERED = 256
+"""How many kinds of calls that cannot be recorded are kept in mind, at most."""
 _PLAIN = (bool, int, float, str, tuple, type(None))
 
 
@@ -95,7 +102,7 @@ class Compiled:
         graph = self._graph
         if graph is not None and key == self._key:
             if graph.problem:
-                self._refuse(module, graph.problem)
+                self._refuse(module, key, graph.problem)
             elif graph.in_use():
                 return module.forward(*args)
             elif graph.ready and graph.fits():
@@ -108,8 +115,7 @@ class Compiled:
         result = module.forward(*args)
         self._last = key
         if problem := _unfit(result, args):
-            self._refused[key] = problem
-            self._say(module, problem)
+            self._refuse(module, key, problem)
         return result
 
     def _record(self, module: Module, args: tuple[Tensor, ...], key: Any) -> Any:
@@ -119,27 +125,27 @@ class Compiled:
         before = changes.count
         result = graph.record(module, args, lambda: changes.count == before)
         if graph.problem:
-            self._refuse(module, graph.problem)
+            self._graph = None
+            self._refuse(module, key, graph.problem)
         return result
 
-    def _refuse(self, module: Module, problem: str) -> None:
+    def _refuse(self, module: Module, key: Any, problem: str) -> None:
         """Give up on this kind of call."""
-        self._refused[self._key] = problem
-        self._graph = self._key = None
-        self._say(module, problem)
-
-    def _say(self, module: Module, problem: str) -> None:
+        if len(self._refused) >= REMEMBERED:
+            self._refused.clear()
+        self._refused[key] = problem
         text = f"compile: {type(module).__name__} cannot be recorded: {problem}"
         if self.fullgraph:
             raise RuntimeError(text)
-        warnings.warn(f"{text}; it runs as without compile()", stacklevel=6)
+        place = anomaly.user_line() or anomaly.Place("", 0)
+        warnings.warn_explicit(f"{text}; it runs as without compile()", CompileWarning, *place)
 
     def _look(self, module: Module) -> None:
         """See whether the module is what it was."""
         self._seen = changes.count
         structure = _structure(module)
-        same = len(structure) == len(self._structure) and all(map(_same, structure, self._structure))
-        if not same:
+        before = self._structure
+        if len(structure) != len(before) or not all(map(_same, structure, before)):
             self._structure, self._kind = structure, object()
             self._refused.clear()
             self._parameters = list(module.parameters())
@@ -158,7 +164,7 @@ def _can_be_seen_through(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         and ahead.recording is None
         and not kwargs
         and bool(args)
-        and all([isinstance(a, Tensor) for a in args])
+        and all(isinstance(a, Tensor) for a in args)
     )
 
 

@@ -1,10 +1,10 @@
 """A module's forward and backward as two programs of launches, and the nodes that stand for them in
 the graph.
 
-A call that is recorded works as ever, but for one thing: the ops of the module form a graph of their
-own, and in the graph outside there is one node. Its forward and its backward run that graph while
-kernels/recording.py takes down what is launched. From then on both are done by the programs, on
-memory that is kept for them; new in each call are what the caller gives and what he gets.
+A call that is recorded works as ever, but for one thing: the ops of the module form a graph of
+their own, and in the graph outside there is one node. Its forward and its backward run that graph
+while kernels/recording.py takes down what is launched. From then on both are done by the programs,
+on memory that is kept for them; new in each call are what the caller gives and what he gets.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from kernels.addresses import address
 from kernels.buffers import SMALLEST, Reserve
 from kernels.recording import Program, Span, Taken, recording, root_of, span_of
 from kernels.workers import catch_up
-from tinygrad_ft import engine
+from tinygrad_ft import anomaly, engine, repeating
 from tinygrad_ft.function import Function
 from tinygrad_ft.grad_mode import enable_grad, is_grad_enabled
 from tinygrad_ft.tensor import Tensor, VersionCounter
@@ -112,7 +113,7 @@ class CompiledGraph:
         self._reserve = Reserve()
         self._node: weakref.ref[_Compiled] | None = None
         self._changed: list[tuple[Tensor, int]] = []
-        self.repeated: list[tuple[Tensor, Callable[[], None]]] = []
+        self._repeated: repeating.Repeated = []
         self._layouts = [Layout.of(t._array) for t in tensors]
         self._arrays = [t._array for t in tensors]
 
@@ -157,18 +158,17 @@ class CompiledGraph:
         self, module: Module, args: Sequence[Tensor], may_repeat: Callable[[], bool]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """The module's arguments as leaves of the inner graph, and its results."""
-        global current
         leaves = [_leaf(arg) for arg in args]
         counts = [t._version.count for t in self.tensors]
         with recording(self._reserve, _where) as taken:
-            current = self
+            repeating.current = self._repeated
             try:
                 with enable_grad():
                     result = module.forward(*leaves)
                 outs = list(result) if isinstance(result, tuple) else [result]
                 arrays = [out._array for out in outs]
             finally:
-                current = None
+                repeating.current = None
         try:
             if not may_repeat():
                 raise NotRepeatable("its forward changes a module")
@@ -249,7 +249,7 @@ class CompiledGraph:
     def _changes(self, taken: Taken, counts: Sequence[int]) -> list[tuple[Tensor, int]]:
         """Which tensors are changed in place, and how often."""
         changed = []
-        by_python = {id(t) for t, _ in self.repeated}
+        by_python = {id(changes) for _, changes in self._repeated}
         for tensor, before in zip(self.tensors, counts, strict=True):
             times = tensor._version.count - before
             if times and id(tensor) not in by_python:
@@ -262,13 +262,15 @@ class CompiledGraph:
 
     def run_forward(self, args: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The memory of the results, and these."""
+        if self._repeated:
+            catch_up()  # with kernels that still read what is changed
+        for what, _ in self._repeated:
+            what()
         for tensor, times in self._changed:
             for _ in range(times):
                 tensor._version.change()
         memory, outs = self._outs.new()
         self._forward.run([*args, *self._arrays, *memory])
-        for _, repeat in self.repeated:
-            repeat()
         return memory, outs
 
     def run_backward(
@@ -316,6 +318,7 @@ def _laid_out(array: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def _program(taken: Taken, spans: Sequence[Span], arrays: int) -> Program:
+    catch_up()  # tables in memory are looked at, which kernels may yet have to write
     if taken.problem is not None:
         raise NotRepeatable(taken.problem)
     try:
@@ -340,19 +343,16 @@ def _expect_unwatched(leaves: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
 
 
 def _where() -> str:
-    """The op, and the innermost module, that Python is in."""
-    from tinygrad_ft.nn.module import Module
-
-    op = layer = None
-    frame = sys._getframe(1)
-    while frame is not None and layer is None:
+    """The op that Python is in, and the line that called it or, in a backward, that made it."""
+    ops: list[Function] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
         me = frame.f_locals.get("self", frame.f_locals.get("node"))
-        if op is None and isinstance(me, Function) and not isinstance(me, _Compiled):
-            op = me.name
-        if isinstance(me, Module):
-            layer = type(me).__name__
-        frame = frame.f_back  # type: ignore[assignment]
-    return f"in {op or 'Python'}" + (f", in {layer}" if layer else "")
+        if isinstance(me, Function) and not isinstance(me, _Compiled) and me not in ops:
+            ops.append(me)
+        frame = frame.f_back
+    place = next((op.made_at for op in ops if op.made_at is not None), anomaly.user_line())
+    return f"in {ops[0].name}, {place}" if ops else f"at {place}"
 
 
 # ---- the nodes -----------------------------------------------------------------------------------
@@ -437,15 +437,3 @@ class _Repeated(_Compiled):
         self.done = True
         self._args, self._memory = [], []
         return tuple(found)
-
-
-current: CompiledGraph | None = None
-"""The graph whose forward is recorded."""
-
-
-def repeat(changes: Tensor, what: Callable[[], None]) -> None:
-    """Do something in Python that changes a buffer, and again whenever the forward that is
-    recorded now is repeated."""
-    what()
-    if current is not None:
-        current.repeated.append((changes, what))

@@ -12,9 +12,9 @@ import numpy as np
 
 from tinygrad_ft.nn import functional as F
 from tinygrad_ft.nn import init
-from tinygrad_ft.nn.compiled_graph import repeat
 from tinygrad_ft.nn.module import Module
 from tinygrad_ft.nn.parameter import Parameter
+from tinygrad_ft.repeating import repeat
 from tinygrad_ft.tensor import Tensor
 
 
@@ -110,7 +110,7 @@ class BatchNorm(RunningNorm):
             )
         momentum = 0.0 if self.momentum is None else self.momentum
         if use_batch and tracked is not None:
-            repeat(tracked, self._count_batch)
+            repeat(self._count_batch, changes=tracked)
             if self.momentum is None:
                 momentum = 1.0 / tracked.item()
         return F.batch_norm(

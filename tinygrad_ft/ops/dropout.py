@@ -14,6 +14,7 @@ from tinygrad_ft.ops._operands import float_operand
 from tinygrad_ft.ops.activation import mask
 from tinygrad_ft.ops.selection import where
 from tinygrad_ft.random import generator
+from tinygrad_ft.repeating import repeat
 from tinygrad_ft.tensor import Tensor
 
 # the negative limit of SELU: -scale * alpha, with the constants of arXiv 1706.02515
@@ -92,7 +93,13 @@ def _scale(p: float) -> float:
 
 
 def _kept(shape: tuple[int, ...], p: float) -> np.ndarray:
-    return generator().random(shape, dtype=np.float32) >= p
+    kept = np.empty(shape, np.bool_)
+
+    def draw() -> None:
+        np.greater_equal(generator().random(shape, dtype=np.float32), p, out=kept)
+
+    repeat(draw)
+    return kept
 
 
 def _channels(op: str, x: Tensor, p: float, training: bool, shapes: dict[int, str]) -> Tensor:

@@ -168,9 +168,9 @@ def _folded(
         return scale, bias - mean * scale
     # the same without five ops, which for a whole network are a twentieth of an inference
     with allowing(True):
-        arrays = [t._array for t in (weight, bias, mean, var)]
-        scale, shift = kernels.fold_batch_norm(*arrays, eps)
-    return Tensor._wrap(scale), Tensor._wrap(shift)
+        vectors = (weight._array, bias._array, mean._array, var._array)
+        folded = kernels.fold_batch_norm(*vectors, eps)
+    return Tensor._wrap(folded[0]), Tensor._wrap(folded[1])
 
 
 def check_vectors(op: str, x: Tensor, **vectors: Tensor | None) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from kernels import get_num_threads
 from tinygrad_ft.data import DataError, Dataset
 from tinygrad_ft.io import RunFolder, load_checkpoint
 from tinygrad_ft.models.classifier import ImageClassifier
+from tinygrad_ft.nn.compiled import CompileWarning
 from tinygrad_ft.train.checkpoints import Position, Training, run_identity
 from tinygrad_ft.train.evaluation import Evaluation, predict_scores
 from tinygrad_ft.train.model_file import ModelCard, save_model
@@ -129,10 +131,11 @@ class Trainer:
         if resume and self.run.last_path.exists():
             self._restore()
         try:
-            while not self.finished:
-                self._begin_epoch()
-                self._train_epoch()
-                self._finish_epoch()
+            with _compiled(self.model):
+                while not self.finished:
+                    self._begin_epoch()
+                    self._train_epoch()
+                    self._finish_epoch()
         except Interrupted:
             self._save()  # here: where it was raised, the model may have held the average
             raise
@@ -341,3 +344,16 @@ class Trainer:
         if self.run.last_path.exists():
             text += f" (the last checkpoint in {self.run.path} is from before it)"
         return NonFiniteLoss(text)
+
+
+@contextmanager
+def _compiled(model: ImageClassifier) -> Iterator[None]:
+    """Let the model's training calls be repeated without Python, if they can be: it saves time and
+    changes no bit. Its memory is given back at the end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CompileWarning)
+        model.compile()
+        try:
+            yield
+        finally:
+            model.compile(disable=True)
