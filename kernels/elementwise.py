@@ -252,7 +252,8 @@ def add(a: Array, b: Array) -> Array:
         launch(_add, (a, b, out, a.size), later=True)
     else:
         catch_up()
-        np.add(a, b, out=out)
+        with np.errstate(all="ignore"):
+            np.add(a, b, out=out)
     return out
 
 

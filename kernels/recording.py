@@ -199,7 +199,9 @@ class Taken:
         return bool((_spans_of(words, launch_of, [span]) == 0).any())
 
     def used_before(self, span: Span) -> bool:
-        """Whether a launch refers to the memory in another sense, before the span is what it is."""
+        """Whether a launch refers to the memory in another sense, before the span is what it is.
+        Then it belongs to the program, which writes there in each run: who wants to keep what the
+        recorded run has left in the span takes a copy."""
         words, times = self._words([launch.fresh for launch in self._launches])
         inside = _spans_of(words, times, [span._replace(since=0)]) == 0
         return bool((inside & (times < span.since)).any())
@@ -207,8 +209,8 @@ class Taken:
     def program(self, spans: Sequence[Span], arrays: int) -> "Program":
         """To be run with so many arrays, which the spans name.
 
-        Raises ValueError if spans overlap that are not the same, or if a launch reads the address
-        of one from a table in memory of its own."""
+        Raises ValueError if spans overlap, or if a launch reads the address of one from a table in
+        memory of its own."""
         _check_apart(spans)
         words, launch_of = self._words([launch.fresh for launch in self._launches])
         found = _spans_of(words, launch_of, spans)
@@ -263,7 +265,7 @@ def _tables(held: Any) -> Iterator[NDArray[np.int64]]:
 
 def _check_apart(spans: Sequence[Span]) -> None:
     end = 0
-    for span in sorted({(s.begin, s.end) for s in spans if s.begin < s.end}):
+    for span in sorted((s.begin, s.end) for s in spans if s.begin < s.end):
         if span[0] < end:
             raise ValueError("arrays that may change from run to run overlap")
         end = span[1]

@@ -156,8 +156,9 @@ class CompiledGraph:
 
     def record_forward(
         self, module: Module, args: Sequence[Tensor], may_repeat: Callable[[], bool]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """The module's arguments as leaves of the inner graph, and its results."""
+    ) -> tuple[list[Tensor], list[Tensor], list[np.ndarray]]:
+        """The module's arguments as leaves of the inner graph, its results there, and those to
+        give away."""
         leaves = [_leaf(arg) for arg in args]
         counts = [t._version.count for t in self.tensors]
         with recording(self._reserve, _where) as taken:
@@ -178,12 +179,12 @@ class CompiledGraph:
             self._inputs = len(spans)
             self._given = [*spans, *self._outs.spans(self._inputs)]
             self._forward = _program(taken, self._given, self._inputs + self._outs.pieces)
-            self._release(self._outs, taken)
             self._taken = taken
             self._changed = self._changes(taken, counts)
+            arrays = self._to_give(self._outs, arrays, taken)
         except NotRepeatable as error:
             self.refuse(str(error))
-        return leaves, outs
+        return leaves, outs, arrays
 
     def record_backward(
         self, leaves: Sequence[Tensor], outs: Sequence[Tensor], grads: Sequence[Tensor]
@@ -192,24 +193,24 @@ class CompiledGraph:
         targets = [t for t in (*leaves, *self.tensors) if t._requires_grad]
         if self.problem:
             return self._spread(leaves, engine.grad(outs, targets, grads, allow_unused=True))
-        incoming = [g._array for g in grads]
+        incoming = [_dense(g._array) for g in grads]
+        grads = [Tensor._wrap(array) for array in incoming]
         with recording(self._reserve, _where) as taken:
             found = engine.grad(outs, targets, grads, allow_unused=True)
             arrays = [None if g is None else g._array for g in found]
         try:
             spans = [*self._given, *_spans(incoming, self._forward.arrays)]
-            made = [self._made(taken, a, spans) for a in arrays if a is not None]
-            if len({m.root for m in made}) < len(made):
-                raise NotRepeatable("two of its gradients share memory")
-            self._grads = Results(made)
+            wanted = [a for a in arrays if a is not None]
+            self._grads = Results([self._made(taken, array, spans) for array in wanted])
             first = self._forward.arrays + len(incoming)
             spans += self._grads.spans(first)
             self._backward = _program(taken, spans, first + self._grads.pieces)
-            self._release(self._grads, self._taken, taken)
-            del self._taken
             self._incoming = [Layout.of(array) for array in incoming]
             spread = self._spread(leaves, found)
             self._places = [i for i, g in enumerate(spread) if g is not None]
+            given = iter(self._to_give(self._grads, wanted, self._taken, taken))
+            found = tuple(None if a is None else Tensor._wrap(next(given)) for a in arrays)
+            del self._taken
             self.ready = True
         except NotRepeatable as error:
             self.refuse(str(error))
@@ -240,11 +241,19 @@ class CompiledGraph:
             raise NotRepeatable("a result is not made by its kernels")
         return made
 
-    def _release(self, results: Results, *taken: Taken) -> None:
-        """Set memory free in which there was nothing but a result: that of later runs is new."""
-        for made in results.made:
-            if not any(part.used_before(made.span) for part in taken):
+    def _to_give(
+        self, results: Results, arrays: Sequence[np.ndarray], *taken: Taken
+    ) -> list[np.ndarray]:
+        """The results of the call that is recorded: copies where later runs write to the memory.
+        The rest of it, where there was nothing but a result, is set free."""
+        given = []
+        for made, array in zip(results.made, arrays, strict=True):
+            if any(part.used_before(made.span) for part in taken):
+                array = _laid_out(array, made.layout)
+            else:
                 self._reserve.release(made.root.begin)
+            given.append(array)
+        return given
 
     def _changes(self, taken: Taken, counts: Sequence[int]) -> list[tuple[Tensor, int]]:
         """Which tensors are changed in place, and how often."""
@@ -307,6 +316,15 @@ def _leaf(tensor: Tensor) -> Tensor:
     leaf = tensor.detach()
     leaf._requires_grad = tensor._requires_grad
     return leaf
+
+
+def _dense(array: np.ndarray) -> np.ndarray:
+    """The same, copied if one element of it is seen in several places."""
+    return (
+        array
+        if 0 not in array.strides
+        else _laid_out(array, Layout.of(np.empty(array.shape, array.dtype)))
+    )
 
 
 def _laid_out(array: np.ndarray, layout: Layout) -> np.ndarray:
@@ -395,9 +413,8 @@ class _Recorded(_Compiled):
     def forward(self, *arrays: np.ndarray, graph: CompiledGraph, call: Any) -> Any:
         self.graph = graph
         graph.watch(self)
-        self._inner = graph.record_forward(*call)
-        outs = tuple([out._array for out in self._inner[1]])
-        return outs if len(outs) > 1 else outs[0]
+        *self._inner, outs = graph.record_forward(*call)
+        return tuple(outs) if len(outs) > 1 else outs[0]
 
     def backward(self, *grads: Tensor) -> Grads:
         self.expect_first_order()

@@ -10,7 +10,7 @@ import numpy as np
 
 import kernels
 from kernels.elementwise import FLAT_MINIMUM
-from kernels.workers import catch_up
+from kernels.workers import ahead, catch_up
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
@@ -59,10 +59,10 @@ def pair(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     """Both operands as tensors of one dtype whose shapes broadcast; Python numbers adapt."""
     x = a if isinstance(a, Tensor) else _beside(b, a)
     y = b if isinstance(b, Tensor) else _beside(a, b)
-    if x._data.dtype != y._data.dtype:
-        dtype = result_dtype(x._data, y._data)
+    if x._array.dtype != y._array.dtype:
+        dtype = result_dtype(x._array, y._array)
         x, y = _cast(x, dtype), _cast(y, dtype)
-    if x._data.shape != y._data.shape:
+    if x._array.shape != y._array.shape:
         check_broadcast(op, x.shape, y.shape)
     return x, y
 
@@ -146,10 +146,11 @@ def unbroadcast(gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def add_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a + b, broadcast; on all threads where that pays."""
-    if a.size >= FLAT_MINIMUM and a.shape == b.shape:
+    if a.shape == b.shape and (a.size >= FLAT_MINIMUM or ahead.recording is not None):
         return kernels.add(a, b)
     catch_up()
-    return np.add(a, b)
+    with np.errstate(all="ignore"):
+        return np.add(a, b)
 
 
 def empty_like_layout(shape: tuple[int, ...], like: np.ndarray, later: bool = False) -> np.ndarray:
