@@ -335,6 +335,61 @@ def test_what_was_given_away_is_never_overwritten(channels):
         np.testing.assert_array_equal(array, copied)
 
 
+def test_nor_are_large_results_of_the_call_that_was_recorded():
+    """Gradients of weights lie where activations were, which the program writes in each run."""
+    body = nn.Sequential(*[part for _ in range(4) for part in (nn.Linear(256, 256), nn.ReLU())])
+    body.compile(fullgraph=True)
+    kept = []
+    for i in range(4):
+        x = tg.tensor(batch((256, 256), i)[0], requires_grad=True)
+        out = body(x)
+        body.zero_grad()
+        (out * out).sum().backward()
+        arrays = [out.data, x.grad.data, *[p.grad.data for p in body.parameters()]]
+        kept += [(array, array.copy()) for array in arrays]
+    assert body._compiled._graph.ready
+    for array, copied in kept:
+        np.testing.assert_array_equal(array, copied)
+
+
+def test_two_forwards_before_the_first_backward():
+    twins = Twins(small, fullgraph=True)
+    for i in range(3):
+        twins.step(*batch(IMAGES, i))
+    assert twins.is_repeated
+
+    def deed(model, _):
+        losses = [
+            F.cross_entropy(model(tg.tensor(x)), tg.tensor(y))
+            for x, y in (batch(IMAGES, i) for i in (5, 6))
+        ]
+        for loss in losses:
+            loss.backward()
+
+    twins.both(deed)
+    twins.compare()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_parameter_that_requires_grad_no_more_or_again(first):
+    twins = Twins(small, fullgraph=True)
+    for requires_grad in (first, not first, first):
+        for model in twins.models:
+            model[3].conv1.weight.requires_grad_(requires_grad)
+        for i in range(3):
+            twins.step(*batch(IMAGES, i))
+    assert twins.is_repeated
+
+
+def test_changes_of_buffers_are_counted():
+    twins = Twins(small, fullgraph=True)
+    for i in range(4):
+        twins.step(*batch(IMAGES, i))
+    plain, compiled = ([b._version.count for b in m.buffers()] for m in twins.models)
+    assert plain == compiled
+    assert set(plain) == {4}
+
+
 class Several(nn.Module):
     """Two arguments, two results, one of which the backward reads."""
 
