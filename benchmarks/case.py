@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OURS = "ours"
+UNCOMPILED = f"{OURS} without compile()"
 
 
 @dataclass(frozen=True)

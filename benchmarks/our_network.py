@@ -25,12 +25,16 @@ def weights_of(model: nn.Module) -> Weights:
     return {name: np.array(value.numpy()) for name, value in model.state_dict().items()}
 
 
-def training_step(model: nn.Module, network: Network, batch: int, steps: int = 1) -> Step:
+def training_step(
+    model: nn.Module, network: Network, batch: int, steps: int = 1, compiled: bool = True
+) -> Step:
     """A call that trains for some steps on one batch and returns the last loss."""
     images, labels = random_batch(network, batch)
     x, y = tg.tensor(images), tg.tensor(labels)
     optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     model.train()
+    if compiled:
+        model.compile(fullgraph=True)
 
     def step() -> float:
         for _ in range(steps):

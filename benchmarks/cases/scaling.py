@@ -1,8 +1,8 @@
 """How a training step of ResNet-20 grows with threads and with the batch. Ours against itself.
 
-One case trains on all threads and on one. The other trains on the same number of images cut into
-batches of different sizes, so that every call is the same amount of work; the results differ by
-nature (other batches make other updates)."""
+One case trains on all threads and on one. The others train on the same number of images cut into
+batches of different sizes, with `compile()` and without, so that every call is the same amount of
+work; the results differ by nature (other batches make other updates)."""
 
 from collections.abc import Callable, Iterator
 
@@ -28,14 +28,15 @@ def cases(settings: Settings) -> Iterator[Case]:
             tolerance=RESNET20.tolerance,
             calls_compared=RESNET20.steps_compared,
         )
-    yield Case(
-        name=f"{RESNET20.title}, {IMAGES} images, b{IMAGES}",
-        group="batch sizes",
-        ours=_in_batches_of(IMAGES),
-        peers={f"{OURS} in b{size}": _in_batches_of(size) for size in BATCHES},
-        items=IMAGES,
-        tolerance=None,
-    )
+    for compiled, note in ((True, ""), (False, " without compile()")):
+        yield Case(
+            name=f"{RESNET20.title}, {IMAGES} images, b{IMAGES}{note}",
+            group=f"batch sizes{note}",
+            ours=_in_batches_of(IMAGES, compiled),
+            peers={f"{OURS} in b{size}": _in_batches_of(size, compiled) for size in BATCHES},
+            items=IMAGES,
+            tolerance=None,
+        )
 
 
 def _on_one_thread(batch: int, threads: int) -> Callable[[], float]:
@@ -51,5 +52,6 @@ def _on_one_thread(batch: int, threads: int) -> Callable[[], float]:
     return run
 
 
-def _in_batches_of(size: int) -> Callable[[], float]:
-    return training_step(build(RESNET20), RESNET20, size, steps=IMAGES // size)
+def _in_batches_of(size: int, compiled: bool) -> Callable[[], float]:
+    model = build(RESNET20)
+    return training_step(model, RESNET20, size, steps=IMAGES // size, compiled=compiled)
