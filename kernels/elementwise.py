@@ -39,6 +39,7 @@ from kernels.addresses import CELL_HEAD, cells
 from kernels.buffers import empty, is_reused
 from kernels.cache import kernel
 from kernels.parallel import launch, share
+from kernels.placing import reordered
 from kernels.simd import float32_at, int64_at, uint8_at
 from kernels.workers import ahead, catch_up
 
@@ -224,7 +225,8 @@ def relu_forward(x: Array) -> tuple[Array, Array]:
 
 
 def mask_scale(x: Array, mask: Array, scale: float = 1.0) -> Array:
-    """x * scale where the boolean mask holds, else 0, in the dtype of x.
+    """x * scale where the boolean mask holds, else 0, in the dtype of x; of images in C order laid
+    out like the mask.
 
     Masked elements of x do not matter, NaN and infinity included.
     Raises ValueError if the shapes differ, TypeError if mask is not boolean.
@@ -233,6 +235,11 @@ def mask_scale(x: Array, mask: Array, scale: float = 1.0) -> Array:
     if mask.dtype != np.bool_:
         raise TypeError(f"mask_scale: mask must be a boolean array, got {mask.dtype}")
     order = _result_order(x, mask)
+    if x.ndim == 4 and x.flags.c_contiguous and _float32(x) and _dense(mask, _axis_order(mask)):
+        # images in C order whose mask is not: a gradient that comes through a flattening
+        order = _axis_order(mask)
+        if _flat(order, mask) and not _dense(x, order):
+            x = reordered(x, order)
     out = _empty(x.shape, order, x.dtype, later=True)
     if _float32(x) and _flat(order, x, mask):
         launch(_mask_scale, (x, mask, out, x.size), (float(scale),), later=True)

@@ -5,6 +5,7 @@
     batch_norm_forward     the two together, plain
     batch_norm_backward    the gradients, from the saved statistics
     channel_affine         out = x * scale + shift, then + residual, relu
+    add_to_channels        out = x + shift
     fold_batch_norm        scale and shift of a batch norm with known statistics
 
 x is (N, C, ...) with any further dimensions; the m = x.size / C values of a channel are one row
@@ -59,6 +60,7 @@ from kernels.norm_plan import (
     sums_plan,
 )
 from kernels.parallel import get_num_threads, launch
+from kernels.placing import reordered
 from kernels.workers import catch_up
 
 Array = NDArray[Any]
@@ -81,10 +83,7 @@ def _channels_last(x: Array) -> Array:
     """x (N, C, ...), copied if its memory is not N, ..., C without gaps."""
     if _is_channels_last(x.shape, x.strides, x.itemsize):
         return x
-    catch_up()
-    copy = _empty(x.shape, x.dtype)
-    np.copyto(copy, x)
-    return copy
+    return reordered(x, (0, *range(2, x.ndim), 1))
 
 
 def _empty(shape: tuple[int, ...], dtype: Any = np.float32, later: bool = False) -> Array:
@@ -440,9 +439,17 @@ def channel_affine(
         catch_up()
         dtype, factors = np.result_type(scale, shift), [np.zeros_like(scale), scale, shift]
         return _normalized(x, [np.asarray(f, dtype) for f in factors], residual, relu, False)[0]
+    return _affine(x, scale, shift, residual, relu)
+
+
+def _affine(
+    x: Array, scale: Array | None, shift: Array, residual: Array | None = None, relu: bool = False
+) -> Array:
+    """channel_affine in float32; scale None: 1."""
     rows = Rows(x.shape, WIDTH, get_num_threads())
     vectors = np.empty((3, rows.width), np.float32)
-    places = (scale, scale.strides[0], shift, shift.strides[0])
+    scales = (0, 0) if scale is None else (scale, scale.strides[0])
+    places = (*scales, shift, shift.strides[0])
     launch(tile_affine, (vectors, rows.width, x.shape[1], *places), tasks=1, later=True)
     out = _empty(x.shape, later=True)
     launch(
@@ -456,6 +463,17 @@ def channel_affine(
         later=True,
     )
     return out
+
+
+def add_to_channels(x: Array, shift: Array) -> Array:
+    """x + shift[c], c the channel (dimension 1 of x), with the bits of that sum. x (N, C, ...),
+    shift (C,), both float32, not empty."""
+    return _affine(x, None, shift)
+
+
+def is_channels_last(x: Array) -> bool:
+    """Whether x (N, C, ...) lies in memory as N, ..., C without gaps."""
+    return _is_channels_last(x.shape, x.strides, x.itemsize)
 
 
 def fold_batch_norm(

@@ -317,7 +317,8 @@ def tile_affine(ints, floats, task, tasks):
     """The vectors of `normalize` for x * scale + shift: centre 0, scale, shift, of so many floats
     each.
 
-    ints   out, floats a vector, channels; address and step in bytes of scale and of shift"""
+    ints   out, floats a vector, channels; address (0: all 1) and step in bytes of scale, and of
+           shift"""
     width, channels = ints[1], ints[2]
     centre = float32_at(ints[0])
     for i in range(width):
@@ -326,7 +327,7 @@ def tile_affine(ints, floats, task, tasks):
         out = float32_at(ints[0] + 4 * (v + 1) * width)
         source, step = ints[3 + 2 * v], ints[4 + 2 * v]
         for i in range(width):
-            out[i] = float32_at(source + i % channels * step)[0]
+            out[i] = float32_at(source + i % channels * step)[0] if source != 0 else np.float32(1)
 
 
 @kernel(fastmath=())

@@ -1,6 +1,8 @@
-"""Put an array into a larger one: padding, cropping, and the transpose of a slice, in one pass.
+"""Put an array into a larger one: padding, cropping, and the transpose of a slice, in one pass; and
+copies in another order of memory.
 
-    place   out = value everywhere, then out[a part] = source
+    place       out = value everywhere, then out[a part] = source
+    reordered   a copy whose axes lie in memory as they should
 
 The part is a view of `out` made by slices with positive steps. float32 arrays of four dimensions
 that are dense in memory (in any order of their axes) and large are served by the kernel: each
@@ -8,6 +10,7 @@ thread fills rows and puts what belongs into them while they are in the cache. E
 takes the NumPy lines beside it.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.addresses import address
+from kernels.buffers import empty
 from kernels.cache import kernel
 from kernels.launch_plan import HERE, LaunchPlan
 from kernels.packing import copy_floats
@@ -87,6 +91,14 @@ def place(out: Array, part: Array, source: Array, value: float = 0) -> None:
     catch_up()
     out[...] = value
     part[...] = source
+
+
+def reordered(x: Array, order: Sequence[int]) -> Array:
+    """A copy of x without gaps, its axes in memory in this order, the last one contiguous."""
+    memory = empty([x.shape[axis] for axis in order], x.dtype, later=True)
+    copy = memory.transpose(np.argsort(order))
+    place(copy, copy, x)
+    return copy
 
 
 @lru_cache(maxsize=512)

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from kernels.buffers import empty_nhwc
 from kernels.parallel import get_num_threads, launch
+from kernels.placing import reordered
 from kernels.pool_loops import (
     average_forward,
     average_grad_input,
@@ -57,6 +58,8 @@ def _channels_last(x: Array, dtype: Any) -> Array:
     """x, or a copy of it, as a channels-last array of the dtype."""
     if x.dtype == dtype and x.transpose(0, 2, 3, 1).flags.c_contiguous:
         return x
+    if x.dtype == dtype:
+        return reordered(x, (0, 2, 3, 1))
     catch_up()
     n, c, height, width = x.shape
     copy = empty_nhwc(n, c, height, width, dtype)

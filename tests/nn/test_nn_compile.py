@@ -94,6 +94,21 @@ NETWORKS = {
         (6, 12),
     ),
     "tied": (Tied, (6, 12)),
+    "biases, pools and vectors": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 17, 3, stride=2),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(17, 16, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(16 * 9, 5),
+        ),
+        (6, 3, 28, 28),
+    ),
     "groups and dilation": (
         lambda: nn.Sequential(
             nn.Conv2d(3, 8, 3, padding=1, bias=False),

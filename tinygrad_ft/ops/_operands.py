@@ -10,6 +10,7 @@ import numpy as np
 
 import kernels
 from kernels.elementwise import FLAT_MINIMUM
+from kernels.norm import add_to_channels, is_channels_last
 from kernels.workers import ahead, catch_up
 from tinygrad_ft.tensor import Tensor, TensorLike
 
@@ -146,11 +147,26 @@ def unbroadcast(gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def add_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a + b, broadcast; on all threads where that pays."""
-    if a.shape == b.shape and (a.size >= FLAT_MINIMUM or ahead.recording is not None):
+    worth = a.size >= FLAT_MINIMUM or ahead.recording is not None
+    # arrays of different layouts: the result's must not depend on whether it is worth it
+    if a.shape == b.shape and (worth or a.strides != b.strides):
         return kernels.add(a, b)
+    if worth and _is_for_channels(a, b):
+        return add_to_channels(a, b.reshape(-1))
     catch_up()
     with np.errstate(all="ignore"):
         return np.add(a, b)
+
+
+def _is_for_channels(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether b has a number for each channel of images a, as a convolution's bias has."""
+    return (
+        a.ndim == 4
+        and b.shape == (1, a.shape[1], 1, 1)
+        and a.dtype == b.dtype == np.float32
+        and a.size > 0
+        and is_channels_last(a)
+    )
 
 
 def empty_like_layout(shape: tuple[int, ...], like: np.ndarray, later: bool = False) -> np.ndarray:

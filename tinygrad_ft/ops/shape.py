@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import kernels
+from kernels.norm import is_channels_last
+from kernels.placing import reordered
 from kernels.workers import catch_up
 from tinygrad_ft.function import Function
 from tinygrad_ft.ops._operands import (
@@ -35,13 +38,19 @@ class BroadcastTo(Function):
 class SumTo(Function):
     """out = x summed down to a shape that broadcasts to it;  grad_x = grad_out in the shape of x"""
 
+    runs_ahead = True
+
     def forward(self, x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
         self.shape = x.shape
+        if x.ndim == 4 and shape == (1, x.shape[1], 1, 1) and x.size and is_channels_last(x):
+            return kernels.sum_rows(x.transpose(0, 2, 3, 1).reshape(-1, x.shape[1])).reshape(shape)
+        catch_up()
         lead = x.ndim - len(shape)
         dims = tuple(range(lead)) + tuple(
             lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1
         )
-        return np.add.reduce(x, axis=dims, keepdims=True).reshape(shape)
+        with np.errstate(all="ignore"):
+            return np.add.reduce(x, axis=dims, keepdims=True).reshape(shape)
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (broadcast_to(grad_out, self.shape),)
@@ -55,14 +64,29 @@ class Reshape(Function):
 
     def forward(self, x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
         self.shape = x.shape
-        if not x.flags.c_contiguous:  # it may be copied
-            catch_up()
+        if not x.flags.c_contiguous:
+            if _is_flattening(x, shape):
+                self.view = False
+                return reordered(x, range(4)).reshape(shape)
+            catch_up()  # it may be copied
         out = x.reshape(shape)
         self.view = np.may_share_memory(out, x)
         return out
 
     def backward(self, grad_out: Tensor) -> Grads:
         return (reshape(grad_out, self.shape),)
+
+
+def _is_flattening(x: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether images with channels-last memory become vectors, which no view can be."""
+    return (
+        x.ndim == 4
+        and shape == (x.shape[0], math.prod(x.shape[1:]))
+        and x.shape[1] > 1
+        and x.shape[2] * x.shape[3] > 1
+        and x.dtype == np.float32
+        and is_channels_last(x)
+    )
 
 
 class Permute(Function):
