@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from train_helpers import (
 from tinygrad_ft.data import ArrayDataset, DataError
 from tinygrad_ft.io import FileError, RunFolder, files
 from tinygrad_ft.models import create_model
+from tinygrad_ft.nn.compiled_graph import CompiledGraph
 from tinygrad_ft.train import (
     Evaluation,
     ModelCard,
@@ -62,6 +64,36 @@ def test_it_learns_and_leaves_its_files(tmp_path):
     best = trainer.position.best_epoch
     found = trainer.evaluate(val, "validation").metrics()
     assert found.accuracy == history[best - 1]["val_accuracy"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(epochs=3, batch_size=8),
+        Settings(epochs=4, batch_size=8, freeze="2", augment="flip", ema=0.9),
+        Settings(epochs=3, batch_size=5, accumulate=2, mixup=0.4),
+        Settings(epochs=6, batch_size=8, freeze="backbone", unfreeze_every=1, augment="flip"),
+        Settings(epochs=3, batch_size=8, freeze_norms=True, optimizer="adamw"),
+    ],
+    ids=["plain", "frozen", "parts", "unfreezing", "frozen norms"],
+)
+def test_steps_are_repeated_without_python_and_no_bit_differs(tmp_path, monkeypatch, settings):
+    repeated = []
+    repeat = CompiledGraph.repeat
+    monkeypatch.setattr(
+        CompiledGraph, "repeat", lambda self, args: (repeated.append(1), repeat(self, args))[1]
+    )
+    trainer = make_trainer(tmp_path / "compiled", settings, val=colours(2, seed=1))
+    trainer.fit()
+    # the affine map of a frozen norm whose weights learn is made of ops that are no kernels
+    assert len(repeated) >= 3 or settings.freeze_norms
+    assert trainer.model._compiled is None  # its memory is given back
+    monkeypatch.setattr(trainer_module, "_compiled", lambda model: nullcontext())
+    plain = make_trainer(tmp_path / "plain", settings, val=colours(2, seed=1))
+    plain.fit()
+    for name in ("last", "best"):
+        a, b = (tensors(tmp_path / f / f"{name}.safetensors") for f in ("compiled", "plain"))
+        assert same(a, b)
 
 
 def test_the_last_checkpoint_is_a_model_too(tmp_path):

@@ -52,7 +52,7 @@ class MemoryNeed:
 
     training     a step's activations, gradients and working memory
     evaluation   activations of a pass over validation or test images. Not at the same time, but
-                 its arrays have other sizes, so the pool of unused memory keeps both
+                 a compiled model keeps the memory of its training steps
     optimizer    its state, and the moving average of the weights
     saving       a checkpoint while it is written
     batches      images made ahead
@@ -71,10 +71,7 @@ class MemoryNeed:
     @property
     def total(self) -> int:
         """All of it."""
-        larger, smaller = sorted((self.training, self.evaluation), reverse=True)
-        steps = larger + min(smaller, kernels.buffers.pool_info()["limit_bytes"])
-        others = self.optimizer + self.saving + self.batches + self.features + self.libraries
-        return steps + others
+        return int(sum(getattr(self, f.name) for f in fields(self)))
 
     def describe(self) -> str:
         """One line for the user."""
