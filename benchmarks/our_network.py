@@ -28,8 +28,18 @@ def weights_of(model: nn.Module) -> Weights:
 def training_step(
     model: nn.Module, network: Network, batch: int, steps: int = 1, compiled: bool = True
 ) -> Step:
-    """A call that trains for some steps on one batch and returns the last loss."""
-    images, labels = random_batch(network, batch)
+    """A call that trains a network for some steps on one batch and returns the last loss."""
+    return training(model, *random_batch(network, batch), steps, compiled)
+
+
+def training(
+    model: nn.Module,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    steps: int = 1,
+    compiled: bool = True,
+) -> Step:
+    """The same for any module and batch."""
     x, y = tg.tensor(images), tg.tensor(labels)
     optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     model.train()

@@ -23,11 +23,11 @@ class Mode:
         return f"torch {'compile' if self.compiled else 'eager'} {self.layout}"
 
     def place(self, value: Any) -> Any:
-        """A 4-D tensor, or a module, in this mode's memory format."""
+        """A tensor, or a module, with images in this mode's memory format."""
         nchw = self.layout == "NCHW"
         layout = torch.contiguous_format if nchw else torch.channels_last
         if isinstance(value, torch.Tensor):
-            return value.contiguous(memory_format=layout)
+            return value.contiguous(memory_format=layout) if value.ndim == 4 else value
         return value.to(memory_format=layout)
 
 

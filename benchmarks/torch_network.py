@@ -25,9 +25,15 @@ def _model(network: Network, mode: Mode, weights: Weights | None) -> torch.nn.Mo
 def training_step(
     network: Network, batch: int, mode: Mode, weights: Weights | None = None
 ) -> Callable[[], float]:
-    """A call that trains on one batch and returns the loss."""
-    model = _model(network, mode, weights).train()
-    images, labels = random_batch(network, batch)
+    """A call that trains a network on one batch and returns the loss."""
+    return training(_model(network, mode, weights), *random_batch(network, batch), mode)
+
+
+def training(
+    model: torch.nn.Module, images: NDArray[np.float32], labels: NDArray[np.int64], mode: Mode
+) -> Callable[[], float]:
+    """The same for any module and batch."""
+    model.train()
     x, y = mode.place(torch.from_numpy(images)), torch.from_numpy(labels)
     # fused is PyTorch's fastest way to update
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)

@@ -80,7 +80,7 @@ def test_threads_are_the_same_for_all():
 
 
 def test_suites_of_the_project_are_found():
-    expected = {"matmul", "conv", "step", "infer", "cold-start", "scaling", "memory"}
+    expected = {"matmul", "conv", "step", "small", "infer", "cold-start", "scaling", "memory"}
     assert expected <= set(suite_names())
     assert not any(name.startswith(("_", "-")) for name in suite_names())
 

@@ -11,9 +11,9 @@ A recorded call stands for the next one if that would do the same. So what is co
   parameters and buffers they have, how these lie in memory, whether they require grad;
 - number of threads, fusion, Winograd.
 
-Not seen is what a forward takes from elsewhere: global variables, the inside of a list, chance. A
-module whose forward or backward does something that is no launch cannot be recorded, and runs as
-ever.
+Not seen is what a forward takes from elsewhere, and what it leaves there: global variables, the
+inside of a list, random numbers of others than `tinygrad_ft.random`. A module whose forward or
+backward does something to arrays that is no launch cannot be recorded, and runs as ever.
 """
 
 from __future__ import annotations
