@@ -26,7 +26,7 @@ import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
@@ -80,19 +80,21 @@ class Reserve:
     def __init__(self) -> None:
         self.clock = 0
         self.taken: dict[int, int] = {}
+        self._lock = threading.Lock()  # another thread may let a launch go on behalf of this one
         self._blocks: list[_Block] = []
         self._returned: deque[_Block] = deque()
         self._free: dict[int, list[_Block]] = {}
 
     def take(self, size: int) -> "_Block | None":
         """A block that has returned here."""
-        while self._returned:
-            block = self._returned.popleft()
-            self._free.setdefault(block.size, []).append(block)
-        found = self._free.get(size)
-        if not found:
-            return None
-        block = found.pop()
+        with self._lock:
+            while self._returned:
+                block = self._returned.popleft()
+                self._free.setdefault(block.size, []).append(block)
+            found = self._free.get(size)
+            if not found:
+                return None
+            block = found.pop()
         self.taken[block.start + block.offset] = self.clock
         return block
 
@@ -144,18 +146,22 @@ class _Pool:
         self.limit = _default_limit()
 
     def take(self, size: int, later: bool) -> _Block:
-        if ahead.pending:
-            if ahead.owner != threading.get_ident():
-                return _Block(size)
-            if not later:
-                catch_up()
-        if _reserving.reserve is None:
-            return self._take(size)
-        block = _reserving.reserve.take(size)
-        if block is None:
+        mine = ahead.owner == threading.get_ident()
+        if ahead.pending and mine and not later:
+            catch_up()
+        reserve = _memory.reserve
+        if reserve is None:
             block = self._take(size)
-            _reserving.reserve.keep(block)
-        return block
+            # looked at afterwards: what was put off when the block returned is done, or still is
+            if ahead.pending and not mine:
+                self.put(block)
+                return _Block(size)
+            return block
+        found = reserve.take(size)
+        if found is None:
+            found = self._take(size)
+            reserve.keep(found)
+        return found
 
     def _take(self, size: int) -> _Block:
         with self.lock:
@@ -206,26 +212,65 @@ class _Pool:
 _pool = _Pool()
 
 
-class _Reserving(threading.local):
-    """Where this thread's blocks come from."""
+class Working:
+    """Working memory of kernels that run one after the other.
 
-    reserve: Reserve | None = None
+    reserve   where it is taken from, if not from the pool
+    """
+
+    __slots__ = ("block", "place", "reserve", "size")
+
+    def __init__(self, reserve: Reserve | None = None) -> None:
+        self.reserve, self.size, self.place = reserve, 0, 0
+        self.block: NDArray[np.uint8] | None = None
+
+    def at(self, nbytes: int) -> int:
+        """See `scratch`."""
+        if self.size < nbytes:
+            with _growing:
+                if self.size < nbytes:
+                    # so large that it is the pool's, and goes to kernels alone when a larger one
+                    # replaces it
+                    size = max(nbytes + nbytes // 4, SMALLEST)
+                    block = aligned(size, later=True)
+                    self.place, self.block, self.size = address(block), block, size
+        return self.place
 
 
-_reserving = _Reserving()
+_growing = threading.Lock()
+
+
+class Memory(threading.local):
+    """Where a thread's kernels get their memory from: a reserve or the pool; and their working
+    memory."""
+
+    def __init__(self) -> None:
+        self.reserve: Reserve | None = None
+        self.working = Working()
+
+
+_memory = Memory()
+
+
+def working_memory() -> Working:
+    """That of this thread's kernels. It knows where all other memory comes from, too."""
+    return _memory.working
 
 
 @contextmanager
-def reserving(reserve: Reserve) -> Iterator[None]:
-    """Take this thread's memory from a reserve, its kernels' working memory as well."""
-    before, _reserving.reserve = _reserving.reserve, reserve
-    working = _scratch.block, _scratch.size, _scratch.place
-    _scratch.block, _scratch.size, _scratch.place = None, 0, 0
+def memory_from(working: Working) -> Iterator[None]:
+    """Take all memory from where `working` is taken, as if this thread was the one whose it is."""
+    before = _memory.reserve, _memory.working
+    _memory.reserve, _memory.working = working.reserve, working
     try:
         yield
     finally:
-        _reserving.reserve = before
-        _scratch.block, _scratch.size, _scratch.place = working
+        _memory.reserve, _memory.working = before
+
+
+def reserving(reserve: Reserve) -> AbstractContextManager[None]:
+    """Take this thread's memory from a reserve, its kernels' working memory as well."""
+    return memory_from(Working(reserve))
 
 
 @cache
@@ -307,28 +352,12 @@ def aligned(nbytes: int, *, later: bool = False) -> NDArray[np.uint8]:
     return memory[start : start + nbytes]
 
 
-class _Scratch(threading.local):
-    """Working memory of one thread's kernels."""
-
-    block: NDArray[np.uint8] | None = None
-    size = 0
-    place = 0
-
-
-_scratch = _Scratch()
-
-
 def scratch(nbytes: int) -> int:
     """The address of uninitialised bytes, a multiple of 64, for the working memory of one kernel.
 
     Kernels run one after the other, so all that a thread launches share it: nothing may be left
     there for another kernel to find, and one launch asks once."""
-    if _scratch.size < nbytes:
-        # so large that it is the pool's, and goes to kernels alone when a larger one replaces it
-        size = max(nbytes + nbytes // 4, SMALLEST)
-        _scratch.block = aligned(size, later=True)
-        _scratch.size, _scratch.place = size, address(_scratch.block)
-    return _scratch.place
+    return _memory.working.at(nbytes)
 
 
 def spread(nbytes: int) -> int:
@@ -357,7 +386,7 @@ def set_pool_limit(nbytes: int) -> None:
 def trim() -> None:
     """Give all unused memory back to the system."""
     catch_up()
-    _scratch.block, _scratch.size = None, 0
+    _memory.working = Working(_memory.reserve)
     _pool.drop(0)
 
 

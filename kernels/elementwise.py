@@ -41,7 +41,7 @@ from kernels.cache import kernel
 from kernels.parallel import launch, share
 from kernels.placing import reordered
 from kernels.simd import float32_at, int64_at, uint8_at
-from kernels.workers import ahead, catch_up
+from kernels.workers import catch_up, is_recorded
 
 Array = NDArray[Any]
 FLOAT32 = np.dtype(np.float32)
@@ -89,7 +89,7 @@ def _empty(
 
 def _flat(order: Sequence[int], *arrays: Array) -> bool:
     """True if the arrays are flat memory of the same order of axes, and worth a kernel."""
-    worth = arrays[0].size >= FLAT_MINIMUM or ahead.recording is not None
+    worth = arrays[0].size >= FLAT_MINIMUM or is_recorded()
     return worth and all(_dense(array, order) for array in arrays)
 
 

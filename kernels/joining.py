@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from kernels import workers
+from kernels.buffers import Working, memory_from, working_memory
 from kernels.parallel import get_num_threads
 from kernels.workers import ahead
 
@@ -42,12 +43,22 @@ class Pass(NamedTuple):
 
 
 class Waiting:
-    """A launch that is held back. `result` is the array that it will write."""
+    """A launch that is held back. `result` is the array that it will write, `working` the working
+    memory of the thread whose it is."""
 
     result: Array
+    working: Working
 
     def go(self) -> None:
-        """Publish it as it is."""
+        """Publish it as it is. Any thread may."""
+        if ahead.owner == get_ident():
+            self.publish()
+        else:
+            with memory_from(self.working):
+                self.publish()
+
+    def publish(self) -> object:
+        """What `go` does, with this thread's memory."""
         raise NotImplementedError
 
     def before(self) -> Pass | None:
@@ -70,6 +81,7 @@ def set_joining(enabled: bool) -> None:
 
 def hold(waiting: Waiting) -> bool:
     """Hold a launch back. False if this is not the time to do so, and it is to be launched now."""
+    waiting.working = working_memory()
     return _enabled and get_num_threads() > 1 and workers.hold_back(waiting)
 
 
@@ -84,6 +96,7 @@ def waiting_for(array: Array) -> Waiting | None:
 def exchange(waiting: Waiting, other: Waiting) -> bool:
     """Hold back `other`, which does the work of `waiting` as well. False if that has been let go
     (another thread may do so at any time), and nothing was done."""
+    other.working = waiting.working
     with ahead.letting_go:
         if ahead.waiting is not waiting:
             return False
@@ -96,10 +109,7 @@ def join(array: Array, kind: str, after: Pass) -> bool:
     there is none or it cannot be, and nothing was done."""
     with ahead.letting_go:
         waiting = waiting_for(array)
-        if waiting is None:
+        if waiting is None or not waiting.go_with(kind, after):
             return False
-        ahead.waiting = None
-        if not waiting.go_with(kind, after):
-            ahead.waiting = waiting
-            return False
+        ahead.waiting = None  # as in `let_go`
         return True

@@ -230,7 +230,7 @@ class _Normalize(Waiting):
         self.facts, self.result = facts, out
         self.arrays = [source, out, *others]
 
-    def go(self) -> None:
+    def publish(self) -> None:
         normalize_plan(*self.facts, get_num_threads()).go(*self.arrays)
 
     def before(self) -> Pass:

@@ -24,7 +24,7 @@ from kernels.launch_plan import HERE, LaunchPlan
 from kernels.packing import copy_floats
 from kernels.parallel import get_num_threads, share
 from kernels.simd import LANES, float32_at, int64_at, splat, store, store_first
-from kernels.workers import ahead, catch_up
+from kernels.workers import catch_up, is_recorded
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -81,7 +81,7 @@ def place(out: Array, part: Array, source: Array, value: float = 0) -> None:
     if part.shape != source.shape:
         raise ValueError(f"place: source has shape {source.shape}, its place {part.shape}")
     kinds = {out.dtype, part.dtype, source.dtype}
-    worth = out.size >= LARGE or ahead.recording is not None
+    worth = out.size >= LARGE or is_recorded()
     if out.ndim == 4 and worth and out.size and kinds == {FLOAT32}:
         layout = (out.shape, out.strides, part.shape, part.strides, address(part) - address(out))
         plan = _plan(*layout, source.strides, float(value), get_num_threads())

@@ -313,17 +313,25 @@ class Program:
             run_alone.call(self._at, cells_at)
 
 
+def can_record() -> bool:
+    """Whether this thread may record now. (If another one's kernels are running it may later.)"""
+    mine = ahead.owner == get_ident() and ahead.allowed
+    return mine and ahead.recording is None and begin()
+
+
 @contextmanager
 def recording(reserve: Reserve, where: Callable[[], str]) -> Iterator[Taken]:
     """Take down what is launched within the block, by the thread that runs ahead and where it is
     allowed. `where` says where Python is, for the message of a refusal."""
     taken = Taken(reserve, where)
-    if ahead.owner != get_ident() or not ahead.allowed or ahead.recording is not None:
-        raise RuntimeError("recording: for the thread that runs ahead, and one at a time")
+    # with one thread nothing is put off; but who looks at values says so while something may be,
+    # and `can_record` has begun with that
+    if not can_record():
+        raise RuntimeError(
+            "recording: for the thread that runs ahead, one at a time, while no other one's "
+            "kernels are running"
+        )
     let_go()
-    # with one thread nothing is put off; but who looks at values says so while something may be
-    if not begin():
-        taken.problem = "another thread's kernels are running"
     with reserving(reserve):
         ahead.recording = taken
         try:

@@ -120,7 +120,7 @@ class _Gradients(Waiting):
     def launch(self) -> None:
         self._start(held_back=False)
 
-    def go(self) -> None:
+    def publish(self) -> None:
         self._start()
 
     def go_with(self, kind: str, after: Pass) -> bool:

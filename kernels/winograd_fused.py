@@ -64,13 +64,10 @@ class Convolution(Waiting):
         tables = [] if finish is None else [FinishTable(finish, self.result.shape[1])]
         plan.launch(*self._arrays([t.numbers for t in tables]), keep=tables)
 
-    def go(self) -> None:
-        self._go()
-
     def go_with(self, kind: str, after: Pass) -> bool:
-        return kind == "statistics" and self._go(after)
+        return kind == "statistics" and self.publish(after)
 
-    def _go(self, after: Pass | None = None) -> bool:
+    def publish(self, after: Pass | None = None) -> bool:
         plan = self._plan(after)
         if plan is not None:
             plan.go(*self._arrays([], after))

@@ -277,6 +277,11 @@ class _Ahead:
 ahead = _Ahead()
 
 
+def is_recorded() -> bool:
+    """Whether what this thread launches is taken down: then also small work is left to kernels."""
+    return ahead.recording is not None and ahead.owner == get_ident()
+
+
 def cannot_repeat(what: str) -> None:
     """To be called where something is done that launches alone cannot do again, in case that they
     are recorded."""
@@ -362,9 +367,13 @@ def let_go() -> None:
     """Publish the launch that is held back, if there is one. Any thread may."""
     if ahead.waiting is not None:
         with ahead.letting_go:
-            waiting, ahead.waiting = ahead.waiting, None
+            waiting = ahead.waiting
             if waiting is not None:
-                waiting.go()
+                try:
+                    waiting.go()
+                finally:
+                    # not before: nobody else must publish, or think that it was, in the meantime
+                    ahead.waiting = None
 
 
 def catch_up() -> None:

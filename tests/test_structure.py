@@ -24,6 +24,7 @@ CORE = {
     "mathml",
     "grad_mode",
     "random",
+    "repeating",
     "creation",
     "autograd",
 }

@@ -137,6 +137,17 @@ def grad(
     return tuple(results)
 
 
+def grad_of_part(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], grad_outputs: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """`grad` for a graph that is a part of another one, within that one's backward: leaves do not
+    show their gradients to their hooks, as these are not whole. None where there is none."""
+    roots = list(zip(outputs, grad_outputs, strict=True))
+    leaves = _walk(roots, _Wanted(inputs, roots), False, False, show_leaves=False)
+    found = [leaves.get(id(target)) for target in inputs]
+    return [None if leaf is None else _plain(leaf[1].value) for leaf in found]
+
+
 def _roots(
     outputs: Tensor | Sequence[Tensor],
     grad_outputs: TensorLike | Sequence[TensorLike | None] | None,
@@ -188,11 +199,13 @@ def _walk(
     wanted: _Wanted | None,
     create_graph: bool,
     retain_graph: bool,
+    show_leaves: bool = True,
 ) -> _Leaves:
     """Send gradients from the roots down, and give those that arrive at leaves, and those of
     results that retain theirs.
 
-    `wanted` limits the walk, and is given the gradients of results on the way.
+    `wanted` limits the walk, and is given the gradients of results on the way. `show_leaves` False:
+    hooks of leaves are not called.
     """
     leaves: _Leaves = {}
     pending: dict[Function, list[_Gradient | None]] = {}
@@ -252,7 +265,7 @@ def _walk(
             node.gradient_so_far, node.owns_gradient = None, False
             if not retain_graph:
                 node.release()
-        for leaf, gradient in leaves.values():
+        for leaf, gradient in leaves.values() if show_leaves else ():
             watched = getattr(leaf, "_watched", None)
             if watched is not None:
                 # a hook may keep what it sees, so its memory is not ours any more

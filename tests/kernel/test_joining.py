@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import kernels
 from kernels import get_num_threads, joining, set_joining, set_num_threads
+from kernels.buffers import working_memory
 from kernels.cache import kernel, registry
 from kernels.joining import Pass, Waiting, exchange, hold, join, waiting_for
 from kernels.launch_plan import HERE, LaunchPlan
@@ -51,16 +52,16 @@ class Numbered(Waiting):
     def __init__(self, x, number, joins=True):
         self.result, self.number, self.joins = x, number, joins
 
-    def publish(self, number):
+    def add(self, number):
         LaunchPlan(double_and_add, [HERE], (number,), 2).go(self.result)
 
-    def go(self):
-        self.publish(self.number)
+    def publish(self):
+        self.add(self.number)
 
     def go_with(self, kind, after):
         if self.joins:
-            self.publish(self.number)
-            self.publish(100.0)
+            self.add(self.number)
+            self.add(100.0)
         return self.joins
 
 
@@ -168,9 +169,32 @@ def test_an_exchange_is_done_once():
     assert x[0] == 12
 
 
+def test_nobody_passes_a_launch_that_another_thread_lets_go():
+    x, started, go_on, seen = np.ones(1), threading.Event(), threading.Event(), []
+
+    class Slow(Numbered):
+        def publish(self):
+            started.set()
+            go_on.wait(60)
+            seen.append(working_memory())
+            super().publish()
+
+    with run_ahead(), allowing(True):
+        assert hold(Slow(x, 1.0))
+        other = threading.Thread(target=catch_up)
+        other.start()
+        started.wait(60)
+        threading.Timer(0.05, go_on.set).start()
+        then(x, 10.0)  # has to wait for the other thread
+        mine = working_memory()
+    other.join()
+    assert x[0] == 2 * 3 + 10
+    assert seen == [mine]  # on behalf of this one
+
+
 def test_an_error_of_what_waits_leaves_nothing_undone():
     class Broken(Waiting):
-        def go(self):
+        def publish(self):
             raise ZeroDivisionError("in go")
 
     x = np.ones(1)

@@ -72,7 +72,7 @@ def test_a_plan_fills_in_what_is_given_in_the_order_of_reading(way_to_addresses)
 
 def test_working_memory_is_that_of_the_thread_and_large_enough():
     set_num_threads(1)
-    size = 3 * buffers._scratch.size + 64  # more than there is
+    size = 3 * buffers.working_memory().size + 64  # more than there is
     plan = LaunchPlan(remember, [HERE, Work(), [Work(size - 8)]], work_bytes=size)
     out = words(0, 0)
     plan.launch(out)

@@ -4,6 +4,8 @@ import copy
 import gc
 import pickle
 import re
+import sys
+import threading
 import warnings
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 import kernels
 import tinygrad_ft as tg
-from kernels import buffers
+from kernels import buffers, workers
 from tinygrad_ft import models, nn, optim, random
 from tinygrad_ft.autograd import detect_anomaly
 from tinygrad_ft.nn import functional as F
@@ -548,6 +550,25 @@ def test_who_looks_into_a_module_sees_its_ops():
     assert model._compiled._graph.ready
 
 
+@pytest.mark.parametrize("recordable", [True, False])
+def test_hooks_of_parameters_and_arguments_are_called_once_with_whole_gradients(recordable):
+    twins = Twins(small if recordable else lambda: small().append(nn.GELU()))
+    seen = []
+    for model in twins.models:
+        for parameter in (model[0].weight, model[9].bias):
+            seen.append(calls := [])
+            parameter.register_hook(lambda g, calls=calls: calls.append(g.numpy().copy()))
+        model[3].conv1.weight.register_hook(lambda g: g * 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CompileWarning)
+        for i in range(4):
+            twins.step(*batch(IMAGES, i))
+    assert [len(calls) for calls in seen] == [4] * 4
+    np.testing.assert_array_equal(seen[0], seen[2])
+    np.testing.assert_array_equal(seen[1], seen[3])
+    assert twins.is_repeated == recordable
+
+
 UNFIT = {
     "no kernel": (
         lambda: nn.Sequential(nn.Linear(12, 30), nn.GELU(), nn.Linear(30, 5)),
@@ -605,6 +626,7 @@ UNFIT |= {
     "given numbers": (forward_of(noisy), "made of given numbers|without a kernel"),
     "values": (forward_of(branching), "without a kernel"),
     "dict": (forward_of(lambda self, x: {"scores": self.layer(x)}), "neither a Tensor"),
+    "tuple of one": (forward_of(lambda self, x: (self.layer(x),)), "tuple of several"),
     "no gradient": (forward_of(lambda self, x: self.layer(x).detach()), "does not require grad"),
     "view": (forward_of(lambda self, x: (self.layer(x), x)), "require grad|view"),
     "float64": (lambda: nn.Sequential(nn.Linear(12, 5)).double(), "without a kernel"),
@@ -719,3 +741,72 @@ def test_a_compiled_part_of_a_network():
         for p, q in zip(plain.parameters(), compiled.parameters(), strict=True):
             np.testing.assert_array_equal(p.grad.numpy(), q.grad.numpy())
     assert compiled[3]._compiled._graph.ready
+
+
+def losses_of(model, steps):
+    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    losses = []
+    for i in range(steps):
+        x, y = batch(IMAGES, i)
+        loss = F.cross_entropy(model(tg.tensor(x)), tg.tensor(y))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def compiled_copies(count):
+    tg.manual_seed(0)
+    model = small()
+    copies = [copy.deepcopy(model) for _ in range(count)]
+    for other in copies:
+        other.compile(fullgraph=True)
+    return model, copies
+
+
+def test_several_threads_train_compiled_networks_at_the_same_time():
+    kernels.set_num_threads(2)
+    model, copies = compiled_copies(3)
+    found = [[] for _ in copies]
+    threads = [
+        threading.Thread(target=lambda m=m, f=f: f.extend(losses_of(m, 30)))
+        for m, f in zip(copies, found, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = losses_of(model, 30)
+    assert all(losses == expected for losses in found)
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_another_threads_kernels_put_a_recording_off(where, monkeypatch):
+    kernels.set_num_threads(2)
+    model, (compiled,) = compiled_copies(1)
+    expected = losses_of(model, 6)
+    busy = [True]
+
+    def begin_if_free():
+        return not busy and workers.begin()
+
+    module = sys.modules["tinygrad_ft.nn.compiled" if where == "forward" else "kernels.recording"]
+    optimizer = optim.SGD(compiled.parameters(), lr=0.05, momentum=0.9)
+    for i in range(6):
+        x, y = batch(IMAGES, i)
+        scores = compiled(tg.tensor(x))
+        loss = F.cross_entropy(scores, tg.tensor(y))
+        optimizer.zero_grad()
+        with monkeypatch.context() as patch:
+            if where == "backward" and i == 1:
+                patch.setattr(module, "begin", begin_if_free)
+            loss.backward()
+        optimizer.step()
+        assert loss.item() == expected[i]
+        if where == "forward":
+            monkeypatch.setattr(module, "begin", begin_if_free)
+            if i == 2:
+                busy.clear()
+        graph = compiled._compiled._graph
+        assert (graph is not None and graph.ready) == (i >= {"forward": 3, "backward": 3}[where])

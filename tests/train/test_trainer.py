@@ -23,7 +23,7 @@ from train_helpers import (
 from tinygrad_ft.data import ArrayDataset, DataError
 from tinygrad_ft.io import FileError, RunFolder, files
 from tinygrad_ft.models import create_model
-from tinygrad_ft.nn.compiled_graph import CompiledGraph
+from tinygrad_ft.nn import compiled
 from tinygrad_ft.train import (
     Evaluation,
     ModelCard,
@@ -79,10 +79,8 @@ def test_it_learns_and_leaves_its_files(tmp_path):
 )
 def test_steps_are_repeated_without_python_and_no_bit_differs(tmp_path, monkeypatch, settings):
     repeated = []
-    repeat = CompiledGraph.repeat
-    monkeypatch.setattr(
-        CompiledGraph, "repeat", lambda self, args: (repeated.append(1), repeat(self, args))[1]
-    )
+    repeat = compiled.repeat
+    monkeypatch.setattr(compiled, "repeat", lambda *a: (repeated.append(1), repeat(*a))[1])
     trainer = make_trainer(tmp_path / "compiled", settings, val=colours(2, seed=1))
     trainer.fit()
     # the affine map of a frozen norm whose weights learn is made of ops that are no kernels

@@ -28,6 +28,7 @@ from kernels.workers import ahead, begin
 from tinygrad_ft import anomaly, observe
 from tinygrad_ft.grad_mode import is_grad_enabled
 from tinygrad_ft.nn.compiled_graph import CompiledGraph
+from tinygrad_ft.nn.compiled_nodes import record, repeat
 from tinygrad_ft.ops.fusion import fusion_enabled
 from tinygrad_ft.tensor import Tensor
 
@@ -106,7 +107,7 @@ class Compiled:
             elif graph.in_use():
                 return module.forward(*args)
             elif graph.ready and graph.fits():
-                return graph.repeat(args)
+                return repeat(graph, args)
             self._graph = self._key = self._last = None
         elif key == self._last and begin():
             return self._record(module, args, key)
@@ -123,7 +124,7 @@ class Compiled:
         self._graph = graph = CompiledGraph(module, self._tensors)
         self._key, self._last = key, None
         before = changes.count
-        result = graph.record(module, args, lambda: changes.count == before)
+        result = record(graph, module, args, lambda: changes.count == before)
         if graph.problem:
             self._graph = None
             self._refuse(module, key, graph.problem)
@@ -191,9 +192,9 @@ def _same(a: Any, b: Any) -> bool:
 
 def _unfit(result: Any, args: tuple[Tensor, ...]) -> str:
     """What keeps a result from being that of one node of the graph."""
-    outs = result if isinstance(result, tuple) else (result,)
-    if not outs or not all(isinstance(out, Tensor) for out in outs):
-        return "its result is neither a Tensor nor a tuple of Tensors"
+    outs = result if type(result) is tuple and len(result) > 1 else (result,)
+    if not all(isinstance(out, Tensor) for out in outs):
+        return "its result is neither a Tensor nor a tuple of several"
     if not all(out._requires_grad for out in outs):
         return "a result does not require grad"
     if {id(out._version) for out in outs} & {id(arg._version) for arg in args}:

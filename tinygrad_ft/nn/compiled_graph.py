@@ -1,10 +1,10 @@
-"""A module's forward and backward as two programs of launches, and the nodes that stand for them in
-the graph.
+"""A module's forward and backward as two programs of launches.
 
 A call that is recorded works as ever, but for one thing: the ops of the module form a graph of
-their own, and in the graph outside there is one node. Its forward and its backward run that graph
-while kernels/recording.py takes down what is launched. From then on both are done by the programs,
-on memory that is kept for them; new in each call are what the caller gives and what he gets.
+their own, and in the graph outside there is one node (compiled_nodes.py). Its forward and its
+backward run that graph while kernels/recording.py takes down what is launched. From then on both
+are done by the programs, on memory that is kept for them; new in each call are what the caller
+gives and what he gets.
 """
 
 from __future__ import annotations
@@ -13,85 +13,21 @@ import sys
 import weakref
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import buffers
-from kernels.addresses import address
 from kernels.buffers import SMALLEST, Reserve
-from kernels.recording import Program, Span, Taken, recording, root_of, span_of
+from kernels.recording import Program, Span, Taken, can_record, recording, root_of, span_of
 from kernels.workers import catch_up
 from tinygrad_ft import anomaly, engine, repeating
 from tinygrad_ft.function import Function
-from tinygrad_ft.grad_mode import enable_grad, is_grad_enabled
-from tinygrad_ft.tensor import Tensor, VersionCounter
+from tinygrad_ft.nn.compiled_memory import Layout, Made, Results, dense, laid_out
+from tinygrad_ft.tensor import Tensor
 
 if TYPE_CHECKING:
+    from tinygrad_ft.nn.compiled_nodes import Compiled
     from tinygrad_ft.nn.module import Module
-
-Grads = tuple[Tensor | None, ...]
-
-
-class Layout(NamedTuple):
-    """How an array lies in memory."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: np.dtype
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> Layout:
-        return cls(array.shape, array.strides, array.dtype)
-
-
-class Made:
-    """An array that a program makes: where it was when that was recorded."""
-
-    def __init__(self, array: np.ndarray, since: int) -> None:
-        self.layout, self.root = Layout.of(array), root_of(array)
-        self.offset = address(array) - self.root.begin
-        self.span = Span(self.root.begin, self.root.begin + self.root.nbytes, since=since)
-
-
-class Results:
-    """What a program makes: new memory in each run, one piece for all that is small."""
-
-    def __init__(self, made: Sequence[Made]) -> None:
-        self.made = made
-        self._sizes = [0]
-        self._places: list[tuple[int, int]] = []  # of each, which piece, and where in that
-        for one in made:
-            nbytes = buffers.spread(one.root.nbytes)
-            if nbytes < SMALLEST:
-                self._places.append((0, self._sizes[0]))
-                self._sizes[0] += nbytes
-            else:
-                self._places.append((len(self._sizes), 0))
-                self._sizes.append(one.root.nbytes)
-        self._layouts = [
-            (one.layout, piece, at + one.offset)
-            for one, (piece, at) in zip(made, self._places, strict=True)
-        ]
-
-    @property
-    def pieces(self) -> int:
-        return len(self._sizes)
-
-    def spans(self, first: int) -> list[Span]:
-        """Those of the arrays, if the pieces are given as number `first` and so on."""
-        return [
-            one.span._replace(array=first + piece, at=at)
-            for one, (piece, at) in zip(self.made, self._places, strict=True)
-        ]
-
-    def new(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """The pieces for a run, and the arrays in them."""
-        pieces: list[np.ndarray] = [buffers.aligned(n, later=True) for n in self._sizes]
-        return pieces, [
-            np.ndarray(shape, dtype, pieces[piece], at, strides)
-            for (shape, strides, dtype), piece, at in self._layouts
-        ]
 
 
 class NotRepeatable(Exception):
@@ -111,9 +47,10 @@ class CompiledGraph:
         self.tensors = list(tensors)
         self.ready, self.problem = False, ""
         self._reserve = Reserve()
-        self._node: weakref.ref[_Compiled] | None = None
+        self._node: weakref.ref[Compiled] | None = None
         self._changed: list[tuple[Tensor, int]] = []
         self._repeated: repeating.Repeated = []
+        self._taken: Taken | None = None
         self._layouts = [Layout.of(t._array) for t in tensors]
         self._arrays = [t._array for t in tensors]
 
@@ -136,20 +73,8 @@ class CompiledGraph:
             self._arrays = arrays
         return True
 
-    def record(self, module: Module, args: Sequence[Tensor], may_repeat: Callable[[], bool]) -> Any:
-        """The module's result. `may_repeat` says afterwards whether it was a call like others."""
-        result = _Recorded.apply(*args, *self.tensors, graph=self, call=(module, args, may_repeat))
-        return result
-
-    def repeat(self, args: Sequence[Tensor]) -> Any:
-        """The module's result, by the program."""
-        result = _Repeated.apply(*args, *self.tensors, graph=self)
-        outs = result if isinstance(result, tuple) else (result,)
-        node: _Repeated = outs[0]._node
-        node.results = [(out._version, out._version.count) for out in outs]
-        return result
-
-    def watch(self, node: _Compiled) -> None:
+    def watch(self, node: Compiled) -> None:
+        """This is the last call's node."""
         self._node = weakref.ref(node)
 
     # ---- recording -------------------------------------------------------------------------------
@@ -164,8 +89,7 @@ class CompiledGraph:
         with recording(self._reserve, _where) as taken:
             repeating.current = self._repeated
             try:
-                with enable_grad():
-                    result = module.forward(*leaves)
+                result = module.forward(*leaves)
                 outs = list(result) if isinstance(result, tuple) else [result]
                 arrays = [out._array for out in outs]
             finally:
@@ -173,7 +97,7 @@ class CompiledGraph:
         try:
             if not may_repeat():
                 raise NotRepeatable("its forward changes a module")
-            _expect_unwatched([*leaves, *self.tensors], outs)
+            _expect_unwatched(outs)
             spans = _spans([t._array for t in (*args, *self.tensors)], 0)
             self._outs = Results([self._made(taken, array, spans) for array in arrays])
             self._inputs = len(spans)
@@ -191,12 +115,13 @@ class CompiledGraph:
     ) -> list[Tensor | None]:
         """The gradients of arguments and tensors (None where none is wanted)."""
         targets = [t for t in (*leaves, *self.tensors) if t._requires_grad]
-        if self.problem:
-            return self._spread(leaves, engine.grad(outs, targets, grads, allow_unused=True))
-        incoming = [_dense(g._array) for g in grads]
+        before = self._taken
+        if before is None or not can_record():  # in the latter case another call will be recorded
+            return self._spread(leaves, engine.grad_of_part(outs, targets, grads))
+        incoming = [dense(g._array) for g in grads]
         grads = [Tensor._wrap(array) for array in incoming]
         with recording(self._reserve, _where) as taken:
-            found = engine.grad(outs, targets, grads, allow_unused=True)
+            found = engine.grad_of_part(outs, targets, grads)
             arrays = [None if g is None else g._array for g in found]
         try:
             spans = [*self._given, *_spans(incoming, self._forward.arrays)]
@@ -208,10 +133,9 @@ class CompiledGraph:
             self._incoming = [Layout.of(array) for array in incoming]
             spread = self._spread(leaves, found)
             self._places = [i for i, g in enumerate(spread) if g is not None]
-            given = iter(self._to_give(self._grads, wanted, self._taken, taken))
-            found = tuple(None if a is None else Tensor._wrap(next(given)) for a in arrays)
-            del self._taken
-            self.ready = True
+            given = iter(self._to_give(self._grads, wanted, before, taken))
+            found = [None if a is None else Tensor._wrap(next(given)) for a in arrays]
+            self.ready, self._taken = True, None
         except NotRepeatable as error:
             self.refuse(str(error))
         return self._spread(leaves, found)
@@ -224,7 +148,7 @@ class CompiledGraph:
 
     def refuse(self, problem: str) -> None:
         """Give it up."""
-        self.problem = problem
+        self.problem, self._taken = problem, None
         self._reserve.close()
 
     def _made(self, taken: Taken, array: np.ndarray, given: Sequence[Span]) -> Made:
@@ -249,7 +173,7 @@ class CompiledGraph:
         given = []
         for made, array in zip(results.made, arrays, strict=True):
             if any(part.used_before(made.span) for part in taken):
-                array = _laid_out(array, made.layout)
+                array = laid_out(array, made.layout)
             else:
                 self._reserve.release(made.root.begin)
             given.append(array)
@@ -287,7 +211,7 @@ class CompiledGraph:
     ) -> list[Tensor | None]:
         """The gradients, given the arguments, the memory of the results, and their gradients."""
         incoming = [
-            grad if Layout.of(grad) == layout else _laid_out(grad, layout)
+            grad if Layout.of(grad) == layout else laid_out(grad, layout)
             for grad, layout in zip(grads, self._incoming, strict=True)
         ]
         memory, arrays = self._grads.new()
@@ -318,23 +242,6 @@ def _leaf(tensor: Tensor) -> Tensor:
     return leaf
 
 
-def _dense(array: np.ndarray) -> np.ndarray:
-    """The same, copied if one element of it is seen in several places."""
-    return (
-        array
-        if 0 not in array.strides
-        else _laid_out(array, Layout.of(np.empty(array.shape, array.dtype)))
-    )
-
-
-def _laid_out(array: np.ndarray, layout: Layout) -> np.ndarray:
-    """A copy that lies in memory as it should."""
-    catch_up()
-    out = np.ndarray(layout.shape, layout.dtype, buffers.aligned(array.nbytes), 0, layout.strides)
-    np.copyto(out, array)
-    return out
-
-
 def _program(taken: Taken, spans: Sequence[Span], arrays: int) -> Program:
     catch_up()  # tables in memory are looked at, which kernels may yet have to write
     if taken.problem is not None:
@@ -345,9 +252,9 @@ def _program(taken: Taken, spans: Sequence[Span], arrays: int) -> Program:
         raise NotRepeatable(str(error)) from None
 
 
-def _expect_unwatched(leaves: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
-    """Raise NotRepeatable if there are hooks within."""
-    watched = any(getattr(leaf, "_watched", None) is not None for leaf in leaves)
+def _expect_unwatched(outs: Sequence[Tensor]) -> None:
+    """Raise NotRepeatable if there are hooks within. (Those of parameters are outside.)"""
+    watched = False
     seen: set[Function] = set()
     stack = [out._node for out in outs if out._node is not None]
     while stack:
@@ -366,91 +273,8 @@ def _where() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         me = frame.f_locals.get("self", frame.f_locals.get("node"))
-        if isinstance(me, Function) and not isinstance(me, _Compiled) and me not in ops:
+        if isinstance(me, Function) and not hasattr(me, "graph") and me not in ops:
             ops.append(me)
         frame = frame.f_back
     place = next((op.made_at for op in ops if op.made_at is not None), anomaly.user_line())
     return f"in {ops[0].name}, {place}" if ops else f"at {place}"
-
-
-# ---- the nodes -----------------------------------------------------------------------------------
-
-
-class _Compiled(Function):
-    """out = module(x);  grad_x and the gradients of the parameters: those of the module's ops
-
-    The inputs are the module's arguments, its parameters and its buffers.
-    """
-
-    runs_ahead = True
-    fresh_gradients = True
-    done = False
-    graph: CompiledGraph
-
-    @property
-    def name(self) -> str:
-        return f"Compiled{self.graph.name}"
-
-    def expect_first_order(self) -> None:
-        if is_grad_enabled():
-            raise RuntimeError(
-                f"{self.name}: create_graph=True needs the graph of the ops, which a compiled "
-                f"module does not keep; call {self.graph.name}.compile(disable=True)"
-            )
-        if self.done:
-            raise RuntimeError(
-                f"{self.name}: a second backward through a compiled module, whose memory is in use "
-                f"again; call {self.graph.name}.compile(disable=True)"
-            )
-
-
-class _Recorded(_Compiled):
-    """out = module(x);  grad_x and the gradients of the parameters: those of the module's ops
-
-    The call that is recorded.
-    """
-
-    def forward(self, *arrays: np.ndarray, graph: CompiledGraph, call: Any) -> Any:
-        self.graph = graph
-        graph.watch(self)
-        *self._inner, outs = graph.record_forward(*call)
-        return tuple(outs) if len(outs) > 1 else outs[0]
-
-    def backward(self, *grads: Tensor) -> Grads:
-        self.expect_first_order()
-        leaves, outs = self._inner
-        found = self.graph.record_backward(leaves, outs, grads)
-        self.done = True
-        del self._inner
-        return tuple(found)
-
-
-class _Repeated(_Compiled):
-    """out = module(x);  grad_x and the gradients of the parameters: those of the module's ops
-
-    A call of the programs.
-    """
-
-    results: list[tuple[VersionCounter, int]]
-
-    def forward(self, *arrays: np.ndarray, graph: CompiledGraph) -> Any:
-        self.graph = graph
-        graph.watch(self)
-        for i in graph.inputs_read_by_backward():
-            self.save_input(i)
-        args = arrays[: len(arrays) - len(graph.tensors)]
-        self._memory, outs = graph.run_forward(args)
-        self._args = list(args)
-        return tuple(outs) if len(outs) > 1 else outs[0]
-
-    def backward(self, *grads: Tensor) -> Grads:
-        self.expect_first_order()
-        for key in self._saved:
-            self.input(int(key))
-        for (version, count), (shape, _) in zip(self.results, self.output_specs, strict=True):
-            if version.count != count and self.graph.results_read_by_backward():
-                raise self._changed(version.count, count, "its result", shape)
-        found = self.graph.run_backward(self._args, self._memory, [g._array for g in grads])
-        self.done = True
-        self._args, self._memory = [], []
-        return tuple(found)

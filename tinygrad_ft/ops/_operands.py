@@ -11,7 +11,7 @@ import numpy as np
 import kernels
 from kernels.elementwise import FLAT_MINIMUM
 from kernels.norm import add_to_channels, is_channels_last
-from kernels.workers import ahead, catch_up
+from kernels.workers import catch_up, is_recorded
 from tinygrad_ft.tensor import Tensor, TensorLike
 
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
@@ -147,7 +147,7 @@ def unbroadcast(gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def add_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a + b, broadcast; on all threads where that pays."""
-    worth = a.size >= FLAT_MINIMUM or ahead.recording is not None
+    worth = a.size >= FLAT_MINIMUM or is_recorded()
     # arrays of different layouts: the result's must not depend on whether it is worth it
     if a.shape == b.shape and (worth or a.strides != b.strides):
         return kernels.add(a, b)
