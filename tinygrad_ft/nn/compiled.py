@@ -42,7 +42,9 @@ class CompileWarning(UserWarning):
 
 REMEMBERED = 256
 """How many kinds of calls that cannot be recorded are kept in mind, at most."""
-_PLAIN = (bool, int, float, str, tuple, type(None))
+RESTLESS = 3
+"""After so many calls in a row that set attributes one is told so."""
+_PLAIN = (bool, int, float, str)
 
 
 class Changes:
@@ -67,7 +69,9 @@ class Compiled:
         self._graph: CompiledGraph | None = None
         self._key: Any = None  # of the graph
         self._last: Any = None  # of the last call that ran as ever
-        self._refused: dict[Any, str] = {}
+        self._refused: set[Any] = set()
+        self._told: set[str] = set()
+        self._restless = 0
         self._seen = -1
         self._structure: list[Any] = []
         self._kind = object()
@@ -82,9 +86,12 @@ class Compiled:
         return Compiled, (self.fullgraph,)
 
     def __call__(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not _can_be_seen_through(args, kwargs) or not self._one_at_a_time.acquire(False):
+        if not _can_be_seen_through() or not self._one_at_a_time.acquire(False):
             return module.forward(*args, **kwargs)
         try:
+            if kwargs or not args or not all(isinstance(arg, Tensor) for arg in args):
+                self._tell(module, "its arguments are not just tensors, given by position")
+                return module.forward(*args, **kwargs)
             return self._call(module, args)
         finally:
             self._one_at_a_time.release()
@@ -113,8 +120,16 @@ class Compiled:
             return self._record(module, args, key)
         if key in self._refused:
             return module.forward(*args)
+        return self._run_as_ever(module, args, key)
+
+    def _run_as_ever(self, module: Module, args: tuple[Tensor, ...], key: Any) -> Any:
+        """A call after which another one like it may be recorded."""
+        before = changes.count
         result = module.forward(*args)
         self._last = key
+        self._restless = self._restless + 1 if changes.count != before else 0
+        if self._restless == RESTLESS:
+            self._tell(module, "its forward sets attributes, so that no call is like another")
         if problem := _unfit(result, args):
             self._refuse(module, key, problem)
         return result
@@ -134,10 +149,17 @@ class Compiled:
         """Give up on this kind of call."""
         if len(self._refused) >= REMEMBERED:
             self._refused.clear()
-        self._refused[key] = problem
+        self._refused.add(key)
+        self._tell(module, problem)
+
+    def _tell(self, module: Module, problem: str) -> None:
+        """Say it, once."""
         text = f"compile: {type(module).__name__} cannot be recorded: {problem}"
         if self.fullgraph:
             raise RuntimeError(text)
+        if text in self._told:
+            return
+        self._told.add(text)
         place = anomaly.user_line() or anomaly.Place("", 0)
         warnings.warn_explicit(f"{text}; it runs as without compile()", CompileWarning, *place)
 
@@ -155,17 +177,14 @@ class Compiled:
             self._hooked = any(m._forward_hooks for m in below)
 
 
-def _can_be_seen_through(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether this is a call of a training step that nobody looks into."""
+def _can_be_seen_through() -> bool:
+    """Whether a call is one of a training step that nobody looks into."""
     return (
         is_grad_enabled()
         and observe.current is None
         and not anomaly.enabled
         and ahead.owner == get_ident()
         and ahead.recording is None
-        and not kwargs
-        and bool(args)
-        and all(isinstance(a, Tensor) for a in args)
     )
 
 
@@ -187,7 +206,11 @@ _TABLES = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_non_persis
 
 
 def _same(a: Any, b: Any) -> bool:
-    return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and a == b)
+    if a is b or type(a) is not type(b):
+        return a is b
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return isinstance(a, _PLAIN) and a == b
 
 
 def _unfit(result: Any, args: tuple[Tensor, ...]) -> str:

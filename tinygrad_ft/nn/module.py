@@ -100,8 +100,10 @@ class Module:
         compared, and what must not change unseen, is said in nn/compiled.py. Calls that are not
         recorded for a gradient, or that somebody looks into (explain, anomaly detection, forward
         hooks of modules below), run as ever. So do modules that cannot be recorded: a warning says
-        why, and with `fullgraph` a RuntimeError. Memory for activations is kept between steps.
-        `backward` must not be called twice (`retain_graph`) nor with `create_graph`: RuntimeError.
+        why, and with `fullgraph` a RuntimeError. Arguments are tensors, given by position. Memory
+        for activations is kept between steps. `backward` must not be called twice (`retain_graph`)
+        nor with `create_graph`: RuntimeError. Where the loss does not depend on a result, the
+        parameters behind it get zeros, not None.
 
         disable   undo it
         """
