@@ -691,19 +691,16 @@ def test_arguments_that_are_no_tensors_or_have_names_are_told_of_once():
 
 def test_a_setting_that_is_set_again_to_the_same_value_is_no_change():
     model = small()
+    model[1].levels = (1, (2.0, "a"), None)
     model.compile(fullgraph=True)
     trained(model, 4).backward()
     graph = model._compiled._graph
-    model[1].eps, model.training = 0.00001, True
-    model[4].stride = (2, 2)
-    again = model[4].stride
-    trained(model, 4).backward()
-    assert model._compiled._graph is not graph
-    graph = model._compiled._graph
-    model[4].stride = (*again,)
+    model[1].eps, model[1].levels, model.training = 0.00001, (1, (2.0, "a"), None), True
     trained(model, 2).backward()
     assert model._compiled._graph is graph
-    assert graph.ready
+    model[1].levels = (1, (2.0, "b"), None)
+    trained(model, 4).backward()
+    assert model._compiled._graph is not graph
 
 
 def test_copies_and_pickles_start_anew():
