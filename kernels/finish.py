@@ -164,24 +164,20 @@ class FinishTable:
 def finish_result(result: Array, finish: Finish) -> None:
     """Finish a whole result, float32 (N, C, H, W)."""
     n, channels, height, width = result.shape
+    _finish(result, n * height * width, channels, finish)
+
+
+def finish_rows(result: Array, finish: Finish) -> None:
+    """The same for float32 (N, C) in C order."""
+    rows, channels = result.shape
+    _finish(result, rows, channels, finish)
+
+
+def _finish(result: Array, pixels: int, channels: int, finish: Finish) -> None:
     table = FinishTable(finish, channels)
-    pixels = n * height * width
     launch(
         finish_all,
         (result, pixels, channels, table.numbers),
-        tasks=None if result.size >= SMALL else 1,
-        later=True,
-        keep=(table,),
-    )
-
-
-def finish_rows(result: Array, shift: Array) -> None:
-    """result (N, C) += shift (C,), float32 and in C order."""
-    rows, channels = result.shape
-    table = FinishTable(Finish(shift=shift), channels)
-    launch(
-        finish_all,
-        (result, rows, channels, table.numbers),
         tasks=None if result.size >= SMALL else 1,
         later=True,
         keep=(table,),

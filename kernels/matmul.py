@@ -276,7 +276,7 @@ def linear(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None = No
     if bias is None:
         return out
     if float32:
-        finish_rows(out, bias)
+        finish_rows(out, Finish(shift=bias))
         return out
     catch_up()
     return np.add(out, bias, out=out if out.dtype == bias.dtype else None)
