@@ -1,80 +1,25 @@
 """Module.compile(): the same bits as without it, whatever happens between the calls."""
 
 import copy
-import gc
-import pickle
-import re
-import sys
-import threading
 import warnings
 
 import numpy as np
 import pytest
+from compile_twins import IMAGES, Several, Tied, Twins, batch, small, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernels
 import tinygrad_ft as tg
-from kernels import buffers, workers
-from tinygrad_ft import models, nn, optim, random
-from tinygrad_ft.autograd import detect_anomaly
+from tinygrad_ft import models, nn
 from tinygrad_ft.nn import functional as F
 from tinygrad_ft.nn.compiled import CompileWarning
-from tinygrad_ft.observe import Observer, observing
 from tinygrad_ft.ops.conv import Conv2d
 from tinygrad_ft.ops.fusion import set_fusion
 
-
-@pytest.fixture(autouse=True)
-def as_before():
-    threads = kernels.get_num_threads()
-    yield
-    kernels.set_num_threads(threads)
-    kernels.set_winograd(True)
-    set_fusion(True)
+pytestmark = pytest.mark.usefixtures("switches_as_before")
 
 
-class Block(nn.Module):
-    def __init__(self, channels):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-
-    def forward(self, x):
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + x)
-
-
-def small(channels=8):
-    """A small residual network."""
-    return nn.Sequential(
-        nn.Conv2d(3, channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(),
-        Block(channels),
-        nn.Conv2d(channels, 17, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(17),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(17, 5),
-    )
-
-
-class Tied(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = nn.Linear(12, 12), nn.Linear(12, 12)
-        self.second.weight = self.first.weight
-        self.last = nn.Linear(12, 5)
-
-    def forward(self, x):
-        return self.last(F.relu(self.second(F.relu(self.first(x)))))
-
-
-IMAGES = (6, 3, 16, 16)
 NETWORKS = {
     "residual": (small, IMAGES),
     "wide": (lambda: small(64), (16, 3, 16, 16)),  # arrays that are the pool's
@@ -125,69 +70,6 @@ NETWORKS = {
         IMAGES,
     ),
 }
-
-
-class Twins:
-    """Two networks with the same weights, one of them compiled, that are trained side by side."""
-
-    def __init__(self, make, **options):
-        self.models, self.optimizers = [], []
-        for is_compiled in (False, True):
-            tg.manual_seed(1)
-            model = make()
-            if is_compiled:
-                model.compile(**options)
-            self.models.append(model)
-            learned = [p for p in model.parameters() if p.requires_grad]
-            self.optimizers.append(optim.SGD(learned, lr=0.05, momentum=0.9))
-        self.draws = [random.get_rng_state()] * 2
-
-    def both(self, deed):
-        """What a deed gives for each; random numbers as if there was no other."""
-        results = []
-        for i, model in enumerate(self.models):
-            random.set_rng_state(self.draws[i])
-            results.append(deed(model, self.optimizers[i]))
-            self.draws[i] = random.get_rng_state()
-        return results
-
-    def step(self, x, y, x_grad=False, zero=True):
-        def deed(model, optimizer):
-            images = tg.tensor(x, requires_grad=x_grad)
-            loss = F.cross_entropy(model(images), tg.tensor(y))
-            if zero:
-                optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return loss.item(), None if images.grad is None else images.grad.numpy()
-
-        (loss, x_grad_), (loss_, x_grad__) = self.both(deed)
-        assert loss == loss_
-        np.testing.assert_array_equal(x_grad_, x_grad__)
-        self.compare()
-
-    def compare(self):
-        plain, compiled = (m.state_dict() for m in self.models)
-        assert list(plain) == list(compiled)
-        for name in plain:
-            np.testing.assert_array_equal(compiled[name].numpy(), plain[name].numpy(), name)
-        for p, q in zip(*(m.parameters() for m in self.models), strict=True):
-            assert (p.grad is None) == (q.grad is None)
-            if p.grad is not None:
-                np.testing.assert_array_equal(q.grad.numpy(), p.grad.numpy())
-
-    @property
-    def graph(self):
-        return self.models[1]._compiled._graph
-
-    @property
-    def is_repeated(self):
-        return self.graph is not None and self.graph.ready
-
-
-def batch(shape, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal(shape).astype(np.float32), rng.integers(0, 5, shape[0])
 
 
 def count_forwards(monkeypatch):
@@ -407,17 +289,6 @@ def test_changes_of_buffers_are_counted():
     assert set(plain) == {4}
 
 
-class Several(nn.Module):
-    """Two arguments, two results, one of which the backward reads."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = nn.Linear(12, 30), nn.Linear(12, 30)
-
-    def forward(self, a, b):
-        return F.relu(self.first(a)), F.relu(self.second(b))
-
-
 def test_several_arguments_and_results():
     rng = np.random.default_rng(0)
     twins = Twins(Several, fullgraph=True)
@@ -467,228 +338,6 @@ def check_several(twins, rng):
         twins.compare()
 
 
-def trained(model, steps=3, **kwargs):
-    """The last loss, not yet walked back."""
-    for i in range(steps):
-        x, y = batch(IMAGES, i)
-        loss = F.cross_entropy(model(tg.tensor(x)), tg.tensor(y))
-        if i < steps - 1:
-            loss.backward(**kwargs)
-    return loss
-
-
-@pytest.mark.parametrize("steps", [2, 3])  # the call that is recorded, and one that is repeated
-def test_a_second_backward_and_higher_derivatives_are_refused(steps):
-    model = small()
-    model.compile()
-    loss = trained(model, steps)
-    with pytest.raises(RuntimeError, match=r"create_graph=True .* Sequential.compile\(disable"):
-        tg.autograd.grad(loss, list(model.parameters()), create_graph=True)
-    loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match=r"second backward .* Sequential.compile\(disable"):
-        loss.backward()
-    model.compile(disable=True)
-    loss = trained(model, 3)
-    grads = tg.autograd.grad(loss, [model[9].weight], create_graph=True)
-    grads[0].sum().backward()
-
-
-def test_changes_in_place_before_the_backward_are_noticed():
-    model = small()
-    model.compile(fullgraph=True)
-    loss = trained(model)
-    with tg.no_grad():
-        model[3].conv1.weight.add_(1)
-    with pytest.raises(RuntimeError, match="changed in place"):
-        loss.backward()
-    # a bias is not needed for the gradient
-    loss = trained(model, 1)
-    with tg.no_grad():
-        model[9].bias.add_(1)
-    loss.backward()
-
-    several = Several()
-    several.compile(fullgraph=True)
-    ones = [tg.tensor(np.ones((6, 12), np.float32)) for _ in range(2)]
-    for i in range(3):
-        first, second = several(*ones)
-        total = first.sum() + second.sum()
-        if i < 2:
-            total.backward()
-    with tg.no_grad():
-        first.add_(1)
-    total.backward()  # not read either: relu keeps where it was passed
-
-
-def test_who_looks_into_a_module_sees_its_ops():
-    model = small()
-    model.compile(fullgraph=True)
-    trained(model).backward()
-    x = tg.tensor(batch(IMAGES)[0])
-
-    class Names(Observer):
-        def __init__(self):
-            self.names = []
-
-        def ran(self, node, inputs, params, outputs):
-            self.names.append(node.name)
-
-    with observing(Names()) as names:
-        model(x)
-    assert names.names.count("Conv2d") == 4
-    with detect_anomaly():
-        assert "Compiled" not in repr(model(x))
-    assert "CompiledSequential" in repr(model(x))
-    seen = []
-    handle = model[3].register_forward_hook(lambda module, args, out: seen.append(out.shape))
-    for _ in range(3):
-        model(x)
-    assert len(seen) == 3
-    handle.remove()
-    model.register_forward_hook(lambda module, args, out: out * 2)  # its own is no matter
-    assert trained(model, 4).item() > 0
-    assert model._compiled._graph.ready
-
-
-@pytest.mark.parametrize("recordable", [True, False])
-def test_hooks_of_parameters_and_arguments_are_called_once_with_whole_gradients(recordable):
-    twins = Twins(small if recordable else lambda: small().append(nn.GELU()))
-    seen = []
-    for model in twins.models:
-        for parameter in (model[0].weight, model[9].bias):
-            seen.append(calls := [])
-            parameter.register_hook(lambda g, calls=calls: calls.append(g.numpy().copy()))
-        model[3].conv1.weight.register_hook(lambda g: g * 2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CompileWarning)
-        for i in range(4):
-            twins.step(*batch(IMAGES, i))
-    assert [len(calls) for calls in seen] == [4] * 4
-    np.testing.assert_array_equal(seen[0], seen[2])
-    np.testing.assert_array_equal(seen[1], seen[3])
-    assert twins.is_repeated == recordable
-
-
-UNFIT = {
-    "no kernel": (
-        lambda: nn.Sequential(nn.Linear(12, 30), nn.GELU(), nn.Linear(30, 5)),
-        r"without a kernel in Gelu, test_nn_compile.py:\d+",
-    ),
-}
-
-
-def forward_of(function):
-    class Unfit(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(12, 5)
-            self.calls = 0
-
-        def forward(self, x):
-            return function(self, x)
-
-    return Unfit
-
-
-def counting(self, x):
-    self.calls += 1
-    return self.layer(x)
-
-
-def remembering(self, x):
-    if not hasattr(self, "features"):
-        self.features = []
-    out = self.layer(x)
-    self.features = [out]
-    return out
-
-
-def pairing(self, x):
-    self.pair = (x, x)
-    return self.layer(x)
-
-
-def hooking(self, x):
-    out = self.layer(x)
-    hidden = F.relu(out)
-    hidden.register_hook(lambda grad: grad * 2)
-    return self.layer(x) if hidden is None else hidden
-
-
-def noisy(self, x):
-    noise = tg.tensor(np.random.default_rng(int(self.calls)).random((6, 12), np.float32))
-    return self.layer(noise) if x is None else self.layer(x.detach() * 1) + self.layer(noise)
-
-
-def branching(self, x):
-    return self.layer(x) if float(x.sum().item()) > 0 else F.relu(self.layer(x))
-
-
-UNFIT |= {
-    "attribute": (forward_of(counting), "sets attributes"),
-    "attribute with a tensor": (forward_of(remembering), "sets attributes"),
-    "tuple of tensors": (forward_of(pairing), "sets attributes"),
-    "hook": (forward_of(hooking), "hook"),
-    "given numbers": (forward_of(noisy), "made of given numbers|without a kernel"),
-    "values": (forward_of(branching), "without a kernel"),
-    "dict": (forward_of(lambda self, x: {"scores": self.layer(x)}), "neither a Tensor"),
-    "tuple of one": (forward_of(lambda self, x: (self.layer(x),)), "tuple of several"),
-    "no gradient": (forward_of(lambda self, x: self.layer(x).detach()), "does not require grad"),
-    "view": (forward_of(lambda self, x: (self.layer(x), x)), "require grad|view"),
-    "float64": (lambda: nn.Sequential(nn.Linear(12, 5)).double(), "without a kernel"),
-}
-
-
-@pytest.mark.parametrize("name", UNFIT)
-def test_what_cannot_be_recorded_runs_as_ever_and_says_why(name):
-    make, reason = UNFIT[name]
-
-    def play(model, _):
-        results = []
-        for i in range(5):
-            x = tg.tensor(batch((6, 12), i)[0].astype(next(model.parameters()).dtype))
-            out = model(x)
-            out = out["scores"] if isinstance(out, dict) else out
-            out = out[0] if isinstance(out, tuple) else out
-            results.append(out.numpy().copy())
-            if out.requires_grad:
-                out.sum().backward()
-        return results
-
-    twins = Twins(make)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        plain, compiled = twins.both(play)
-    np.testing.assert_array_equal(plain, compiled)
-    twins.compare()
-    assert not twins.is_repeated
-    texts = [str(w.message) for w in said if w.category is CompileWarning]
-    assert len(texts) == 1, texts
-    assert re.search(reason, texts[0]), texts
-    assert said[0].filename == __file__
-    model = make()
-    model.compile(fullgraph=True)
-    with pytest.raises(RuntimeError, match=r"compile: \w+ cannot be recorded"):
-        play(model, None)
-
-
-def test_arguments_that_are_no_tensors_or_have_names_are_told_of_once():
-    model = nn.Sequential(nn.Linear(12, 5))
-    layer = model[0]
-    layer.compile()
-    x = tg.tensor(batch((6, 12))[0])
-    with pytest.warns(CompileWarning, match="not just tensors, given by position"):
-        layer(input=x)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        layer(input=x).sum().backward()
-    layer.compile(fullgraph=True)
-    with pytest.raises(RuntimeError, match="given by position"):
-        layer(input=x)
-    with tg.no_grad():
-        layer(input=x)
-
-
 def test_a_setting_that_is_set_again_to_the_same_value_is_no_change():
     model = small()
     model[1].levels = (1, (2.0, "a"), None)
@@ -701,57 +350,6 @@ def test_a_setting_that_is_set_again_to_the_same_value_is_no_change():
     model[1].levels = (1, (2.0, "b"), None)
     trained(model, 4).backward()
     assert model._compiled._graph is not graph
-
-
-def test_copies_and_pickles_start_anew():
-    model = small()
-    model.compile()
-    trained(model).backward()
-    names = list(model.state_dict())
-    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert other._compiled is not None
-        assert other._compiled._graph is None
-        assert list(other.state_dict()) == names
-        assert trained(other, 4).item() == trained(copy.deepcopy(model), 4).item()
-
-
-def test_memory_is_kept_between_steps_and_given_back():
-    model = small(64)
-    model.compile(fullgraph=True)
-    shape = (32, 3, 16, 16)
-
-    def train(steps):
-        for i in range(steps):
-            x, y = batch(shape, i)
-            model.zero_grad()
-            F.cross_entropy(model(tg.tensor(x)), tg.tensor(y)).backward()
-
-    train(3)
-    held = model._compiled._graph._reserve.bytes()
-    assert held > 2**20
-    unused = buffers.pool_info()["unused_bytes"]
-    train(20)
-    assert model._compiled._graph._reserve.bytes() == held
-    assert buffers.pool_info()["unused_bytes"] == unused
-    train_other = batch((8, 3, 16, 16))
-    for _ in range(3):  # another batch size takes the place of the first
-        F.cross_entropy(model(tg.tensor(train_other[0])), tg.tensor(train_other[1])).backward()
-    assert model._compiled._graph._reserve.bytes() < held
-    model.compile(disable=True)
-    gc.collect()
-    assert buffers.pool_info()["unused_bytes"] >= unused
-
-
-def test_a_forward_without_a_backward_is_no_recording():
-    model = small()
-    model.compile(fullgraph=True)
-    x, y = batch(IMAGES)
-    for _ in range(5):
-        model(tg.tensor(x))
-        assert model._compiled._graph is None or not model._compiled._graph.ready
-    for _ in range(4):
-        F.cross_entropy(model(tg.tensor(x)), tg.tensor(y)).backward()
-    assert model._compiled._graph.ready
 
 
 def test_a_compiled_part_of_a_network():
@@ -775,72 +373,3 @@ def test_a_compiled_part_of_a_network():
         for p, q in zip(plain.parameters(), compiled.parameters(), strict=True):
             np.testing.assert_array_equal(p.grad.numpy(), q.grad.numpy())
     assert compiled[3]._compiled._graph.ready
-
-
-def losses_of(model, steps):
-    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    losses = []
-    for i in range(steps):
-        x, y = batch(IMAGES, i)
-        loss = F.cross_entropy(model(tg.tensor(x)), tg.tensor(y))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-def compiled_copies(count):
-    tg.manual_seed(0)
-    model = small()
-    copies = [copy.deepcopy(model) for _ in range(count)]
-    for other in copies:
-        other.compile(fullgraph=True)
-    return model, copies
-
-
-def test_several_threads_train_compiled_networks_at_the_same_time():
-    kernels.set_num_threads(2)
-    model, copies = compiled_copies(3)
-    found = [[] for _ in copies]
-    threads = [
-        threading.Thread(target=lambda m=m, f=f: f.extend(losses_of(m, 30)))
-        for m, f in zip(copies, found, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    expected = losses_of(model, 30)
-    assert all(losses == expected for losses in found)
-
-
-@pytest.mark.parametrize("where", ["forward", "backward"])
-def test_another_threads_kernels_put_a_recording_off(where, monkeypatch):
-    kernels.set_num_threads(2)
-    model, (compiled,) = compiled_copies(1)
-    expected = losses_of(model, 6)
-    busy = [True]
-
-    def begin_if_free():
-        return not busy and workers.begin()
-
-    module = sys.modules["tinygrad_ft.nn.compiled" if where == "forward" else "kernels.recording"]
-    optimizer = optim.SGD(compiled.parameters(), lr=0.05, momentum=0.9)
-    for i in range(6):
-        x, y = batch(IMAGES, i)
-        scores = compiled(tg.tensor(x))
-        loss = F.cross_entropy(scores, tg.tensor(y))
-        optimizer.zero_grad()
-        with monkeypatch.context() as patch:
-            if where == "backward" and i == 1:
-                patch.setattr(module, "begin", begin_if_free)
-            loss.backward()
-        optimizer.step()
-        assert loss.item() == expected[i]
-        if where == "forward":
-            monkeypatch.setattr(module, "begin", begin_if_free)
-            if i == 2:
-                busy.clear()
-        graph = compiled._compiled._graph
-        assert (graph is not None and graph.ready) == (i >= {"forward": 3, "backward": 3}[where])
