@@ -12,10 +12,9 @@ Any shapes, any strides, and the arrays of one call have equal shapes. Nothing h
 order of the axes, so arrays that are dense and have the same order of axes in memory (both
 channels last, both row-major, ...) are treated as flat memory. That is the fast path: float32,
 FLAT_MINIMUM elements or more. Everything else takes the NumPy lines beside it: other dtypes, small
-arrays (NumPy is done before a kernel has started; but it cannot be recorded, see recording.py), and
-arrays of different or gappy layouts. Both
-paths give the same bits, except that the optimizer kernels round less often (a * b + c in one
-rounding where the processor can).
+arrays (NumPy is done before a kernel has started; while launches are recorded they take the kernel,
+see recording.py), and arrays of different or gappy layouts. Both paths give the same bits, except
+that the optimizer kernels round less often (a * b + c in one rounding where the processor can).
 
 A result is laid out like the first array argument that is dense, else in the axis order of the
 first.

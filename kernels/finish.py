@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import buffers
 from kernels.addresses import address
 from kernels.cache import kernel
 from kernels.language import njit
 from kernels.parallel import launch, share
+from kernels.placing import reordered
 from kernels.simd import (
     LANES,
     PANEL,
@@ -32,7 +32,6 @@ from kernels.simd import (
     store,
     store_first,
 )
-from kernels.workers import catch_up
 
 Array = NDArray[Any]
 
@@ -189,7 +188,4 @@ def dense(image: Array) -> Array:
     last = image.transpose(0, 2, 3, 1)
     if last.flags.c_contiguous:
         return last
-    catch_up()
-    copy = buffers.empty(last.shape, image.dtype)
-    np.copyto(copy, last)
-    return copy
+    return reordered(image, (0, 2, 3, 1)).transpose(0, 2, 3, 1)

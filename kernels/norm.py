@@ -81,7 +81,7 @@ def _is_channels_last(shape: tuple[int, ...], strides: tuple[int, ...], itemsize
 
 def _channels_last(x: Array) -> Array:
     """x (N, C, ...), copied if its memory is not N, ..., C without gaps."""
-    if _is_channels_last(x.shape, x.strides, x.itemsize):
+    if is_channels_last(x):
         return x
     return reordered(x, (0, *range(2, x.ndim), 1))
 

@@ -304,9 +304,7 @@ def do(body: Kernel, ints: int, floats: int, tasks: int) -> None:
             body.call(ints, floats, task, tasks)
         return
     try:
-        if len(_pool.threads) < tasks - 1:
-            _pool.grow(tasks - 1)
-        publish.call(_pool.state, body.address, ints, floats, tasks, tasks - 1)
+        publish.call(pool_state(tasks - 1), body.address, ints, floats, tasks, tasks - 1)
     finally:
         _settle()
 
@@ -336,12 +334,11 @@ def begin() -> bool:
 def publish_ahead(body: Kernel, ints: int, floats: int, tasks: int, hold: Any) -> None:
     """Publish a job whose time has come."""
     helpers = max(1, tasks - 1)
-    if len(_pool.threads) < helpers:
-        _pool.grow(helpers)
+    state = pool_state(helpers)
     if ahead.recording is not None:
         ahead.recording.add(body, ints, floats, tasks, hold)
     ahead.held.append(hold)
-    publish.call(_pool.state, body.address, ints, floats, tasks, helpers)
+    publish.call(state, body.address, ints, floats, tasks, helpers)
 
 
 def pool_state(helpers: int) -> int:

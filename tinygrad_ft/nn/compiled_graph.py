@@ -40,7 +40,12 @@ class CompiledGraph:
     tensors   its parameters and buffers
     ready     whether both programs are there
     problem   why there are none and will be none
+    inputs_read    numbers of the node's inputs that the backward reads; if it is ready
+    results_read   whether it reads a result
     """
+
+    inputs_read: list[int]
+    results_read: bool
 
     def __init__(self, module: Module, tensors: Sequence[Tensor]) -> None:
         self.name = type(module).__name__
@@ -135,6 +140,9 @@ class CompiledGraph:
             self._places = [i for i, g in enumerate(spread) if g is not None]
             given = iter(self._to_give(self._grads, wanted, before, taken))
             found = [None if a is None else Tensor._wrap(next(given)) for a in arrays]
+            used, results = self._backward.used, range(self._inputs, self._forward.arrays)
+            self.inputs_read = [i for i in range(self._inputs) if i in used]
+            self.results_read = any(i in used for i in results)
             self.ready, self._taken = True, None
         except NotRepeatable as error:
             self.refuse(str(error))
@@ -220,14 +228,6 @@ class CompiledGraph:
         for place, array in zip(self._places, arrays, strict=True):
             found[place] = Tensor._wrap(array)
         return found
-
-    def inputs_read_by_backward(self) -> list[int]:
-        """Numbers of the node's inputs that the backward reads."""
-        return [i for i in range(self._inputs) if i in self._backward.used]
-
-    def results_read_by_backward(self) -> bool:
-        """Whether it reads a result."""
-        return any(self._inputs <= i < self._forward.arrays for i in self._backward.used)
 
 
 def _spans(arrays: Sequence[np.ndarray], first: int) -> list[Span]:

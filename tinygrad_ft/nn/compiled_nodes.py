@@ -99,7 +99,7 @@ class _Repeated(Compiled):
     def forward(self, *arrays: np.ndarray, graph: CompiledGraph) -> Any:
         self.graph = graph
         graph.watch(self)
-        for i in graph.inputs_read_by_backward():
+        for i in graph.inputs_read:
             self.save_input(i)
         args = arrays[: len(arrays) - len(graph.tensors)]
         self._memory, outs = graph.run_forward(args)
@@ -111,7 +111,7 @@ class _Repeated(Compiled):
         for key in self._saved:
             self.input(int(key))
         for (version, count), (shape, _) in zip(self.results, self.output_specs, strict=True):
-            if version.count != count and self.graph.results_read_by_backward():
+            if version.count != count and self.graph.results_read:
                 raise self._changed(version.count, count, "its result", shape)
         found = self.graph.run_backward(self._args, self._memory, [g._array for g in grads])
         self.done = True
