@@ -10,6 +10,7 @@ the right shape and dtype that does not overlap the inputs.
 | case | path |
 |---|---|
 | float32, 3x3, stride 1, dilation 1, one group, 8 channels or more | winograd.py unless off |
+| float32, forward, 3x3, stride 2, dilation 1, one group, 16 channels or more | winograd_strided.py unless off |
 | float32, 1x1, stride 1, no padding, one group, dense channels-last images (not dw) | matmul.py |
 | float32, weight gradient (dw) of many channels, one group | conv_panels.py |
 | float32, everything else | conv_direct.py |
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import buffers, conv_panels, winograd
+from kernels import buffers, conv_panels, winograd, winograd_strided
 from kernels import conv_general as general
 from kernels.conv_direct import run_gather, run_weight_gradient
 from kernels.conv_plan import Geometry, output_size
@@ -97,12 +98,19 @@ class _Shape:
         self.result = (n, o, *self.out_size)
         self.parameters = (self.stride, self.padding, self.dilation, groups)
         self.is_empty = math.prod((*x_shape, *weight_shape, *self.result)) == 0
-        self._suits_winograd = winograd.suits(weight_shape, self.result, *self.parameters)
+        facts = (weight_shape, self.result, self.stride, self.dilation, groups)
+        self._suits_winograd = winograd.suits(*facts)
+        self._suits_strided = winograd_strided.suits(*facts)
 
     @property
     def winograd(self) -> bool:
-        """Whether Winograd's algorithm is to be used."""
+        """Whether Winograd's algorithm for stride 1 is to be used."""
         return self._suits_winograd and winograd_enabled()
+
+    @property
+    def winograd_strided(self) -> bool:
+        """Whether Winograd's algorithm for stride 2 is to be used."""
+        return self._suits_strided and winograd_enabled()
 
     def read_by_1x1(self, x: Array) -> tuple[Array, "_Shape"]:
         """For a 1x1 convolution with a stride: the pixels that it reads, and the same with stride
@@ -225,6 +233,8 @@ def conv2d_forward(
             multiply_finished(images[0], weight[:, :, 0, 0].T, images[1], finish, prepared)
         elif shape.winograd:
             winograd.forward(x, weight, target, shape.padding, finish, prepared)
+        elif shape.winograd_strided:
+            winograd_strided.forward(x, weight, target, shape.padding, finish, prepared)
         else:
             run_gather(x, weight, target, shape.geometry, groups, False, finish, prepared)
         if target is not result:

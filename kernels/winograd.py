@@ -77,13 +77,13 @@ _enabled = True
 
 
 def set_winograd(enabled: bool) -> None:
-    """Allow (default) or forbid Winograd's algorithm for 3x3 convolutions of stride 1."""
+    """Allow (default) or forbid Winograd's algorithms for 3x3 convolutions of stride 1 and 2."""
     global _enabled
     _enabled = bool(enabled)
 
 
 def winograd_enabled() -> bool:
-    """Whether 3x3 convolutions of stride 1 may use Winograd's algorithm."""
+    """Whether 3x3 convolutions of stride 1 and 2 may use Winograd's algorithms."""
     return _enabled
 
 
@@ -91,7 +91,6 @@ def suits(
     weight_shape: tuple[int, ...],
     result_shape: tuple[int, ...],
     stride: tuple[int, int],
-    padding: tuple[int, int],
     dilation: tuple[int, int],
     groups: int,
 ) -> bool:

@@ -70,7 +70,7 @@ def _suits(
         and outer % PANEL == 0
         and inner * outer < winograd.WEIGHTS_BY_STEP_FROM**2
         and not winograd_few.pays(x_shape[0], (x_shape[2], x_shape[3]), outer, inner)
-        and winograd.suits(weight_shape, grad_shape, stride, padding, dilation, groups)
+        and winograd.suits(weight_shape, grad_shape, stride, dilation, groups)
     )
 
 

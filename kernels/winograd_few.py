@@ -24,7 +24,6 @@ Time of this / with a whole U / direct, in milliseconds on two cores of Zen 3:
 Without prefetching the next kernels (winograd_weight_loops.py) 2.9 would be 4.2.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ from kernels import buffers
 from kernels.conv_direct import one_step_positions
 from kernels.parallel import get_num_threads, launch
 from kernels.winograd_few_loops import CHUNK, DU_STEP, U_STEP, few_forward, few_weight_gradient
-from kernels.winograd_plan import image_table, panels, tile_plan, unit_ints
+from kernels.winograd_plan import image_table, panels, tile_plan, tile_table, unit_ints
 from kernels.winograd_step_loops import all_gradients, all_inputs
 from kernels.winograd_weight_loops import KERNEL, TOGETHER
 
@@ -51,21 +50,6 @@ def pays(images: int, size: tuple[int, int], inner: int, outer: int) -> bool:
     """Whether to convolve to `images` results of `size` this way."""
     tiles = images * -(-size[0] // 4) * -(-size[1] // 4)
     return tiles <= MOST_TILES and inner * outer >= CHANNELS_FROM**2
-
-
-@lru_cache(maxsize=64)
-def _tile_table(images: int, size: tuple[int, int], steps: tuple[int, ...]) -> Array:
-    """Per tile: offset in an image of these steps (images, rows, pixels), height, width."""
-    height, width = size
-    return np.array(
-        [
-            [n * steps[0] + y * steps[1] + x * steps[2], min(4, height - y), min(4, width - x)]
-            for n in range(images)
-            for y in range(0, height, 4)
-            for x in range(0, width, 4)
-        ],
-        np.int64,
-    )
 
 
 def convolve(
@@ -109,7 +93,7 @@ def convolve(
             *(weight, lane_step, k_step, position_step, outer, inner, int(turned)),
             *(v, v_step, v_chunk, tiles, np.zeros(1, np.int64), rows * (CHUNK * 4), rows * 64),
             *(result, row_step, pixel_step),
-            *(_tile_table(images, size, (n_step, row_step, pixel_step)), int(accumulate), m_step),
+            *(tile_table(images, size, (n_step, row_step, pixel_step)), int(accumulate), m_step),
             *(buffers.scratch(tasks * work_bytes), work_bytes),
         ),
         tasks=min(tasks, panels(outer)),

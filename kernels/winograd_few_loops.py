@@ -53,6 +53,7 @@ def few_forward(ints, floats, task, tasks):
                 turned,
                 u,
                 U_STEP,
+                0,
                 scratch,
             )
             for xi in range(36):

@@ -1,5 +1,7 @@
 """The loops of Winograd's convolution (winograd.py says what they are for)."""
 
+from typing import Any
+
 from kernels.cache import kernel
 from kernels.finish import finish_pixels
 from kernels.language import njit
@@ -34,7 +36,6 @@ _add_square = add_square.symbol
 _stage_rows = stage_rows.symbol
 _transform_input = transform_input.symbol
 _transform_gradient = transform_gradient.symbol
-_transform_output = transform_output.symbol
 
 
 # ---------------------------------------------------------------------- pieces of the two schedules
@@ -60,6 +61,7 @@ _transform_output = transform_output.symbol
     BAND_ROWS,
     TILES_IN_IMAGE,
     COLUMNS,
+    TILE_STEP,
     STAGE_ROWS,
     STAGE_COLUMNS,
     STAGE_PIXEL,
@@ -70,7 +72,7 @@ _transform_output = transform_output.symbol
     PATCH_ROW,
     PATCH_IMAGE,
     OWN,  # where a body's own arguments begin
-) = range(27)
+) = range(28)
 
 
 @njit(nogil=True)
@@ -88,7 +90,7 @@ def unit_of(ints, unit):
 
 @njit(nogil=True)
 def stage_windows(ints, image, n, here, top, buffer, pixel):
-    """Stage the 6x6 windows of a unit of `image` (address, 4 steps, height, width, channels), in
+    """Stage the windows of a unit of `image` (address, 4 steps, height, width, channels), in
     pixels of `pixel` bytes."""
     row = ints[STAGE_COLUMNS] * pixel
     for i in range(here):
@@ -100,7 +102,7 @@ def stage_windows(ints, image, n, here, top, buffer, pixel):
             image[HEIGHT],
             image[WIDTH],
             image[CHANNELS],
-            4 * top + ints[FIRST_ROW],
+            ints[TILE_STEP] * top + ints[FIRST_ROW],
             ints[STAGE_ROWS],
             ints[FIRST_COLUMN],
             ints[STAGE_COLUMNS],
@@ -134,32 +136,39 @@ def stage_patches(ints, gradient, n, here, top, buffer):
         )
 
 
-@njit(nogil=True)
-def write_tiles(ints, result, n, here, top, tiles, products, position_step, panel_step, scratch):
-    """Transform a unit's products back into the result, and finish it.
+def tile_writer(transform: Any) -> Any:
+    """A function that transforms a unit's products back into the result, and finishes it;
+    `transform` is the symbol of the transform of a row of tiles."""
 
-    `result`: address, steps of image, row, pixel, channel; height, width, channels; finish;
-    accumulate"""
-    rows, columns = int64_at(ints[ROWS_OF_TILES]), ints[COLUMNS]
-    for i in range(tiles // columns):
-        row = 4 * top + rows[4 * i + 2]
-        _transform_output(
-            products + i * columns * 64,
-            position_step,
-            panel_step,
-            result[7],
-            result[0] + (n + rows[4 * i + 3]) * result[1] + row * result[2],
-            result[2],
-            result[3],
-            min(4, result[5] - row),
-            result[6],
-            scratch,
-            result[9],
-        )
-    for i in range(here):
-        at = (n + i) * result[1] + 4 * top * result[2]
-        pixels = min(4 * ints[BAND_ROWS], result[5] - 4 * top) * result[6]
-        finish_pixels(pixels, result[0] + at, result[7], int64_at(result[8]), at)
+    @njit(nogil=True)
+    def write(ints, result, n, here, top, tiles, products, position_step, panel_step, scratch):
+        """`result`: address, steps of image, row, pixel, channel; height, width, channels; finish;
+        accumulate"""
+        rows, columns = int64_at(ints[ROWS_OF_TILES]), ints[COLUMNS]
+        for i in range(tiles // columns):
+            row = 4 * top + rows[4 * i + 2]
+            transform(
+                products + i * columns * 64,
+                position_step,
+                panel_step,
+                result[7],
+                result[0] + (n + rows[4 * i + 3]) * result[1] + row * result[2],
+                result[2],
+                result[3],
+                min(4, result[5] - row),
+                result[6],
+                scratch,
+                result[9],
+            )
+        for i in range(here):
+            at = (n + i) * result[1] + 4 * top * result[2]
+            pixels = min(4 * ints[BAND_ROWS], result[5] - 4 * top) * result[6]
+            finish_pixels(pixels, result[0] + at, result[7], int64_at(result[8]), at)
+
+    return write
+
+
+write_tiles = tile_writer(transform_output.symbol)
 
 
 @njit(nogil=True)

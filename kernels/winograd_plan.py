@@ -36,7 +36,8 @@ class TilePlan:
     count, images             units; images in one
     bands, band_rows          bands in an image; rows of tiles in a band
     unit_tiles                tiles of a whole unit
-    stage_rows, stage_columns           the stage of the source (6x6 windows), in pixels
+    tile_step                 pixels of the source from tile to tile: 4 * stride
+    stage_rows, stage_columns           the stage of the source (windows of the tiles), in pixels
     stage_pixel, stage_row, stage_image its distances in bytes
     patch_pixel, patch_row, patch_image the same for the stage of the gradient (4x4 windows)
     rows_of_tiles             per row of tiles of a unit: offset in the stage, offset in the patch
@@ -51,6 +52,7 @@ class TilePlan:
     bands: int
     band_rows: int
     unit_tiles: int
+    tile_step: int
     stage_rows: int
     stage_columns: int
     stage_pixel: int
@@ -73,9 +75,10 @@ def tile_plan(
     padding: Pair,
     wanted: int,
     tasks: int,
+    stride: int = 1,
 ) -> TilePlan:
     """Cut the results (`size`: height, width) of `images` images into units of about `wanted`
-    tiles."""
+    tiles. The window of a tile is 3 * stride + 3 pixels wide."""
     rows, columns = -(-size[0] // 4), -(-size[1] // 4)
     in_image = rows * columns
     together, bands = 1, 1
@@ -91,12 +94,16 @@ def tile_plan(
     band_rows = -(-rows // bands)
     bands = -(-rows // band_rows)
     stage_pixel, patch_pixel = _padded(channels) * 4, _padded(gradient_channels) * 4
-    stage_row, patch_row = (4 * columns + 2) * stage_pixel, 4 * columns * patch_pixel
-    stage_image = (4 * band_rows + 2) * stage_row
+    tile_step, overlap = 4 * stride, 3 - stride
+    stage_row, patch_row = (
+        (tile_step * columns + overlap) * stage_pixel,
+        4 * columns * patch_pixel,
+    )
+    stage_image = (tile_step * band_rows + overlap) * stage_row
     patch_image = 4 * band_rows * patch_row
     rows_of_tiles = [
         [
-            image * stage_image + 4 * row * stage_row,
+            image * stage_image + tile_step * row * stage_row,
             image * patch_image + 4 * row * patch_row,
             4 * row,
             image,
@@ -112,8 +119,9 @@ def tile_plan(
         bands,
         band_rows,
         len(rows_of_tiles) * columns,
-        4 * band_rows + 2,
-        4 * columns + 2,
+        tile_step,
+        tile_step * band_rows + overlap,
+        tile_step * columns + overlap,
         stage_pixel,
         stage_row,
         stage_image,
@@ -123,6 +131,21 @@ def tile_plan(
         np.array(rows_of_tiles, np.int64).reshape(-1, 4),
         -padding[0],
         -padding[1],
+    )
+
+
+@lru_cache(maxsize=64)
+def tile_table(images: int, size: tuple[int, int], steps: tuple[int, ...]) -> Array:
+    """Per tile: offset in an image of these steps (images, rows, pixels), height, width."""
+    height, width = size
+    return np.array(
+        [
+            [n * steps[0] + y * steps[1] + x * steps[2], min(4, height - y), min(4, width - x)]
+            for n in range(images)
+            for y in range(0, height, 4)
+            for x in range(0, width, 4)
+        ],
+        np.int64,
     )
 
 
@@ -148,7 +171,7 @@ def unit_ints(
         *(source, n_step, h_step, w_step, c_step, h, w, c),
         *(plan.first_row, plan.first_column),
         *(n, plan.count, plan.images, plan.bands, plan.band_rows),
-        *(plan.tiles_in_image, plan.columns),
+        *(plan.tiles_in_image, plan.columns, plan.tile_step),
         *(plan.stage_rows, plan.stage_columns),
         *(plan.stage_pixel, plan.stage_row, plan.stage_image),
         plan.rows_of_tiles,

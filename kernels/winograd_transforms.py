@@ -46,7 +46,7 @@ from kernels.simd import (
 )
 
 
-class _Emit:
+class Emit:
     """Arithmetic on vectors, in LLVM."""
 
     def __init__(self, builder: Any) -> None:
@@ -72,7 +72,7 @@ class _Emit:
 Values = Sequence[Any]
 
 
-def _input(e: _Emit, d: Values, half: int) -> Values:
+def _input(e: Emit, d: Values, half: int) -> Values:
     """BT: rows 0, 1, 2 (half 0) or 3, 4, 5 (half 1)."""
     if half == 0:
         even = e.fma(-4, d[2], d[4])
@@ -83,7 +83,7 @@ def _input(e: _Emit, d: Values, half: int) -> Values:
     return e.fma(2, odd, even), e.fma(-2, odd, even), e.fma(-5, d[3], e.fma(4, d[1], d[5]))
 
 
-def _output(e: _Emit, m: Values, half: int) -> Values:
+def _output(e: Emit, m: Values, half: int) -> Values:
     """AT: rows 0, 2 (half 0) or 1, 3 (half 1)."""
     if half == 0:
         a, b = e.add(m[1], m[2]), e.add(m[3], m[4])
@@ -92,7 +92,7 @@ def _output(e: _Emit, m: Values, half: int) -> Values:
     return e.fma(2, b, a), e.add(e.fma(8, b, a), m[5])
 
 
-def _gradient(e: _Emit, y: Values, half: int) -> Values:
+def _gradient(e: Emit, y: Values, half: int) -> Values:
     """A: rows 0, 1, 2 or 3, 4, 5."""
     if half == 0:
         even, odd = e.add(y[0], y[2]), e.add(y[1], y[3])
@@ -101,7 +101,7 @@ def _gradient(e: _Emit, y: Values, half: int) -> Values:
     return e.fma(2, odd, even), e.fma(-2, odd, even), y[3]
 
 
-def _weight(e: _Emit, g: Values, half: int) -> Values:
+def _weight(e: Emit, g: Values, half: int) -> Values:
     """G: rows 0, 1, 2 or 3, 4, 5."""
     if half == 0:
         outer = e.scale(-1 / 6, e.add(g[0], g[2]))
@@ -110,7 +110,7 @@ def _weight(e: _Emit, g: Values, half: int) -> Values:
     return e.fma(1 / 12, g[1], outer), e.fma(-1 / 12, g[1], outer), g[2]
 
 
-def _weight_gradient(e: _Emit, u: Values, half: int) -> Values:
+def _weight_gradient(e: Emit, u: Values, half: int) -> Values:
     """GT: rows 0, 2 or 1."""
     if half == 0:
         a, b = e.add(u[1], u[2]), e.add(u[3], u[4])
@@ -123,8 +123,8 @@ def _weight_gradient(e: _Emit, u: Values, half: int) -> Values:
     return (e.fma(-1 / 6, a, e.scale(1 / 12, b)),)
 
 
-def _two_dimensional(
-    one_dimension: Callable[[_Emit, Values, int], Values],
+def two_dimensional(
+    one_dimension: Callable[[Emit, Values, int], Values],
     rows_of_half: tuple[tuple[int, ...], tuple[int, ...]],
     size: int,
     accumulate: bool = False,
@@ -136,7 +136,7 @@ def _two_dimensional(
     def transform(typingctx, source, row_step, column_step, target, to_row_step, to_column_step):
         def codegen(context, builder, signature, args):
             source, row_step, column_step, target, to_row_step, to_column_step = args
-            e = _Emit(builder)
+            e = Emit(builder)
 
             def at(base, row, row_step, column, column_step):
                 place = builder.add(base, builder.mul(row_step, ir.Constant(INT, row)))
@@ -166,13 +166,16 @@ def _two_dimensional(
     return transform
 
 
+KERNEL = 9 * 64
+"""Bytes of a panel's kernels of one input."""
+
 _SIX = ((0, 1, 2), (3, 4, 5))
-_input_vector = _two_dimensional(_input, _SIX, 6)
-_gradient_vector = _two_dimensional(_gradient, _SIX, 4)
-_weight_vector = _two_dimensional(_weight, _SIX, 3)
-_output_vector = _two_dimensional(_output, ((0, 2), (1, 3)), 6)
-_output_more_vector = _two_dimensional(_output, ((0, 2), (1, 3)), 6, accumulate=True)
-_weight_gradient_vector = _two_dimensional(_weight_gradient, ((0, 2), (1,)), 6)
+_input_vector = two_dimensional(_input, _SIX, 6)
+_gradient_vector = two_dimensional(_gradient, _SIX, 4)
+_weight_vector = two_dimensional(_weight, _SIX, 3)
+_output_vector = two_dimensional(_output, ((0, 2), (1, 3)), 6)
+_output_more_vector = two_dimensional(_output, ((0, 2), (1, 3)), 6, accumulate=True)
+_weight_gradient_vector = two_dimensional(_weight_gradient, ((0, 2), (1,)), 6)
 
 
 # The three kernels below do the panels of a row of tiles, which lie side by side: the addresses of
@@ -182,7 +185,7 @@ _weight_gradient_vector = _two_dimensional(_weight_gradient, ((0, 2), (1,)), 6)
 
 
 @njit(nogil=True)
-def _longer_inside(m, m_from, m_to, n, n_from, n_to):
+def longer_inside(m, m_from, m_to, n, n_from, n_to):
     """Two loops, each as its number of turns and the steps of its source and target; the one with
     more turns is the second."""
     if m > n:
@@ -196,7 +199,7 @@ def transform_input(
 ):
     """BT d B of a row of 6x6 tiles, 4 pixels apart, the first at `source`, `panels` panels of
     channels: 36 rows of the target, position_step apart, in which tiles are tile_step apart."""
-    m, m_from, m_to, n, n_from, n_to = _longer_inside(
+    m, m_from, m_to, n, n_from, n_to = longer_inside(
         panels, 64, panel_step, tiles, 4 * pixel_step, tile_step
     )
     for i in range(m):
@@ -212,7 +215,7 @@ def transform_gradient(
     source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
 ):
     """A dy AT of a row of 4x4 tiles."""
-    m, m_from, m_to, n, n_from, n_to = _longer_inside(
+    m, m_from, m_to, n, n_from, n_to = longer_inside(
         panels, 64, panel_step, tiles, 4 * pixel_step, tile_step
     )
     for i in range(m):
@@ -221,6 +224,72 @@ def transform_gradient(
             for _ in range(n):
                 _gradient_vector(here, row_step, pixel_step, to, 6 * position_step, position_step)
                 here, to = here + n_from, to + n_to
+
+
+@njit(nogil=True)
+def _write_pixel(here, to, lanes, accumulate):
+    """One panel of a pixel, its first `lanes` channels."""
+    for i in range(0, PANEL, LANES):
+        value = load(here + 4 * i)
+        if lanes == PANEL:
+            if accumulate != 0:
+                value = add(value, load(to + 4 * i))
+            store(to + 4 * i, value)
+        else:
+            if accumulate != 0:
+                value = add(value, load_first(to + 4 * i, lanes - i))
+            store_first(to + 4 * i, value, lanes - i)
+
+
+def output_walk(overwrite: Any, add_to: Any, points: int) -> Any:
+    """The function behind `transform_output`, for products of points x points positions, whose
+    tiles the two intrinsics transform."""
+
+    @njit(nogil=True)
+    def walk(
+        source,
+        position_step,
+        panel_step,
+        channels,
+        target,
+        row_step,
+        pixel_step,
+        height,
+        width,
+        scratch,
+        accumulate,
+    ):
+        panels, tiles = channels // PANEL, width // 4 if height >= 4 else 0
+        m, m_from, m_to, n, n_from, n_to = longer_inside(
+            panels, panel_step, 64, tiles, 64, 4 * pixel_step
+        )
+        line = points * position_step
+        for i in range(m):
+            for v in range(0, 4 * PANEL, 4 * LANES):
+                here, to = source + i * m_from + v, target + i * m_to + v
+                if accumulate == 0:
+                    for _ in range(n):
+                        overwrite(here, line, position_step, to, row_step, pixel_step)
+                        here, to = here + n_from, to + n_to
+                else:
+                    for _ in range(n):
+                        add_to(here, line, position_step, to, row_step, pixel_step)
+                        here, to = here + n_from, to + n_to
+        for p in range((channels + PANEL - 1) // PANEL):
+            lanes = min(PANEL, channels - p * PANEL)
+            for tile in range(tiles if lanes == PANEL else 0, (width + 3) // 4):
+                here = source + p * panel_step + 64 * tile
+                for v in range(0, 4 * PANEL, 4 * LANES):
+                    overwrite(here + v, line, position_step, scratch + v, 256, 64)
+                for y in range(min(4, height)):
+                    for x in range(min(4, width - 4 * tile)):
+                        to = target + y * row_step + (4 * tile + x) * pixel_step + 64 * p
+                        _write_pixel(scratch + y * 256 + x * 64, to, lanes, accumulate)
+
+    return walk
+
+
+_walk_output = output_walk(_output_vector, _output_more_vector, 6)
 
 
 @kernel(words(11))
@@ -246,57 +315,30 @@ def transform_output(
     Only the last panel of an odd number of channels takes masked stores, which are slow (packing.py
     says how much): adding to a whole tile takes 1.1 times as long as overwriting it, and 3.5 times
     with them."""
-    panels, tiles = channels // PANEL, width // 4 if height >= 4 else 0
-    m, m_from, m_to, n, n_from, n_to = _longer_inside(
-        panels, panel_step, 64, tiles, 64, 4 * pixel_step
+    _walk_output(
+        source,
+        position_step,
+        panel_step,
+        channels,
+        target,
+        row_step,
+        pixel_step,
+        height,
+        width,
+        scratch,
+        accumulate,
     )
-    for i in range(m):
-        for v in range(0, 4 * PANEL, 4 * LANES):
-            here, to = source + i * m_from + v, target + i * m_to + v
-            if accumulate == 0:
-                for _ in range(n):
-                    _output_vector(here, 6 * position_step, position_step, to, row_step, pixel_step)
-                    here, to = here + n_from, to + n_to
-            else:
-                for _ in range(n):
-                    _output_more_vector(
-                        here, 6 * position_step, position_step, to, row_step, pixel_step
-                    )
-                    here, to = here + n_from, to + n_to
-    for p in range((channels + PANEL - 1) // PANEL):
-        lanes = min(PANEL, channels - p * PANEL)
-        for tile in range(tiles if lanes == PANEL else 0, (width + 3) // 4):
-            here = source + p * panel_step + 64 * tile
-            for v in range(0, 4 * PANEL, 4 * LANES):
-                _output_vector(here + v, 6 * position_step, position_step, scratch + v, 256, 64)
-            for y in range(min(4, height)):
-                for x in range(min(4, width - 4 * tile)):
-                    to = target + y * row_step + (4 * tile + x) * pixel_step + 64 * p
-                    _write_pixel(scratch + y * 256 + x * 64, to, lanes, accumulate)
 
 
-@njit(nogil=True)
-def _write_pixel(here, to, lanes, accumulate):
-    """One panel of a pixel, its first `lanes` channels."""
-    for i in range(0, PANEL, LANES):
-        value = load(here + 4 * i)
-        if lanes == PANEL:
-            if accumulate != 0:
-                value = add(value, load(to + 4 * i))
-            store(to + 4 * i, value)
-        else:
-            if accumulate != 0:
-                value = add(value, load_first(to + 4 * i, lanes - i))
-            store_first(to + 4 * i, value, lanes - i)
-
-
-@kernel(words(5))
-def transform_weight(source, row_step, column_step, target, position_step):
-    """G g GT of one panel of 3x3 kernels."""
+@kernel(words(6))
+def transform_weight(source, row_step, column_step, inputs, target, position_step):
+    """G g GT of one panel of 3x3 kernels of some inputs: KERNEL bytes apart, and 64 in the
+    target."""
     for v in range(0, 4 * PANEL, 4 * LANES):
-        _weight_vector(
-            source + v, row_step, column_step, target + v, 6 * position_step, position_step
-        )
+        here, to = source + v, target + v
+        for _ in range(inputs):
+            _weight_vector(here, row_step, column_step, to, 6 * position_step, position_step)
+            here, to = here + KERNEL, to + 64
 
 
 @kernel(words(3))

@@ -1,11 +1,13 @@
 """Winograd's transforms of weights and of their gradient, from and to (O, I, 3, 3)."""
 
+from typing import Any
+
 from kernels.cache import kernel
 from kernels.language import njit
 from kernels.packing import copy_block
 from kernels.parallel import share
 from kernels.simd import LANES, PANEL, add, load, prefetch, store
-from kernels.winograd_transforms import transform_weight, transform_weight_gradient
+from kernels.winograd_transforms import KERNEL, transform_weight, transform_weight_gradient
 
 _copy_block = copy_block.symbol
 _transform_weight = transform_weight.symbol
@@ -13,8 +15,6 @@ _transform_weight_gradient = transform_weight_gradient.symbol
 
 TOGETHER = 8
 """Inputs whose kernels are read together: 288 bytes that lie side by side."""
-KERNEL = 9 * 64
-"""Bytes of a panel's kernels of one input."""
 
 
 @njit(nogil=True)
@@ -29,32 +29,57 @@ def _ask_for(at, lane_step, k_step, lanes):
             prefetch(at + i * step + (j if nbytes > 0 else -j))
 
 
-@njit(nogil=True)
-def transform_kernels(
-    at, lane_step, k_step, position_step, inputs, lanes, turned, target, target_position, scratch
-):
-    """U of one panel of outputs and some inputs: target[xi][input][16].
+def kernels_transform(transform: Any) -> Any:
+    """A function that makes U of one panel of outputs and some inputs: target[xi][phase][input][16].
 
-    at        the first input's kernel of the panel's first output; `lanes` outputs
-    turned    whether kernels are turned by 180 degrees
-    scratch   TOGETHER * KERNEL bytes"""
-    for first in range(0, inputs, TOGETHER):
-        here = min(TOGETHER, inputs - first)
-        source = at + first * k_step
-        if k_step == 36 and position_step == 4:
-            _copy_block(source, 4, lane_step, 9 * here, lanes, scratch, 64, PANEL)
-        else:
-            for k in range(here):
-                to = scratch + k * KERNEL
-                _copy_block(source + k * k_step, position_step, lane_step, 9, lanes, to, 64, PANEL)
-        if first + here < inputs:
-            _ask_for(source + here * k_step, lane_step, k_step, lanes)
-        for k in range(here):
-            to, kernels = target + (first + k) * 64, scratch + k * KERNEL
-            if turned:
-                _transform_weight(kernels + 8 * 64, -192, -64, to, target_position)
+    transform   (a panel's kernels of some inputs, how many, turned, target, distances in bytes of
+                the target's positions and of its phases)
+    """
+
+    @njit(nogil=True)
+    def kernels(
+        at,
+        lane_step,
+        k_step,
+        position_step,
+        inputs,
+        lanes,
+        turned,
+        target,
+        target_position,
+        target_phase,
+        scratch,
+    ):
+        """at        the first input's kernel of the panel's first output; `lanes` outputs
+        turned    whether kernels are turned by 180 degrees
+        scratch   TOGETHER * KERNEL bytes"""
+        for first in range(0, inputs, TOGETHER):
+            here = min(TOGETHER, inputs - first)
+            source = at + first * k_step
+            if k_step == 36 and position_step == 4:
+                _copy_block(source, 4, lane_step, 9 * here, lanes, scratch, 64, PANEL)
             else:
-                _transform_weight(kernels, 192, 64, to, target_position)
+                for k in range(here):
+                    to = scratch + k * KERNEL
+                    _copy_block(
+                        source + k * k_step, position_step, lane_step, 9, lanes, to, 64, PANEL
+                    )
+            if first + here < inputs:
+                _ask_for(source + here * k_step, lane_step, k_step, lanes)
+            transform(scratch, here, turned, target + first * 64, target_position, target_phase)
+
+    return kernels
+
+
+@njit(nogil=True)
+def _transform(kernels, inputs, turned, target, position_step, phase_step):
+    if turned:
+        _transform_weight(kernels + 8 * 64, -192, -64, inputs, target, position_step)
+    else:
+        _transform_weight(kernels, 192, 64, inputs, target, position_step)
+
+
+transform_kernels = kernels_transform(_transform)
 
 
 @njit(nogil=True)
@@ -70,31 +95,39 @@ def write_gradients(du, du_position, inputs, lanes, to, output_step, scratch):
         _copy_block(scratch + 64 * i, 4, 64, lanes, n, to + 4 * i, output_step, n)
 
 
-@njit(nogil=True)
-def transform_items(ints, target, target_position, scratch, task, tasks):
-    """A task's share of U[xi][panel of outputs][input][16] from weights of any strides.
+def items_transform(kernels: Any, phases: int) -> Any:
+    """A function that makes a task's share of U[xi][panel of outputs][phase][input][16] from weights
+    of any strides; `kernels` is the one for a panel and some inputs."""
 
-    ints      address, steps of lane, k and position, outputs, inputs, whether they are turned
-    scratch   TOGETHER * KERNEL bytes"""
-    weight, lane_step, k_step, position_step = ints[0], ints[1], ints[2], ints[3]
-    outer, inner, turned = ints[4], ints[5], ints[6]
-    blocks = (inner + TOGETHER - 1) // TOGETHER
-    total = (outer + PANEL - 1) // PANEL * blocks
-    for item in range(share(total, task, tasks), share(total, task + 1, tasks)):
-        p = item // blocks
-        k = (item - p * blocks) * TOGETHER
-        transform_kernels(
-            weight + p * PANEL * lane_step + k * k_step,
-            lane_step,
-            k_step,
-            position_step,
-            min(TOGETHER, inner - k),
-            min(PANEL, outer - p * PANEL),
-            turned,
-            target + (p * inner + k) * 64,
-            target_position,
-            scratch,
-        )
+    @njit(nogil=True)
+    def items(ints, target, target_position, scratch, task, tasks):
+        """ints      address, steps of lane, k and position, outputs, inputs, whether they are turned
+        scratch   TOGETHER * KERNEL bytes"""
+        weight, lane_step, k_step, position_step = ints[0], ints[1], ints[2], ints[3]
+        outer, inner, turned = ints[4], ints[5], ints[6]
+        blocks = (inner + TOGETHER - 1) // TOGETHER
+        total = (outer + PANEL - 1) // PANEL * blocks
+        for item in range(share(total, task, tasks), share(total, task + 1, tasks)):
+            p = item // blocks
+            k = (item - p * blocks) * TOGETHER
+            kernels(
+                weight + p * PANEL * lane_step + k * k_step,
+                lane_step,
+                k_step,
+                position_step,
+                min(TOGETHER, inner - k),
+                min(PANEL, outer - p * PANEL),
+                turned,
+                target + (p * phases * inner + k) * 64,
+                target_position,
+                inner * 64,
+                scratch,
+            )
+
+    return items
+
+
+transform_items = items_transform(transform_kernels, 1)
 
 
 @kernel(needs=[copy_block, transform_weight])

@@ -140,7 +140,7 @@ def typical(result, exact):
 def always(monkeypatch):
     """Take Winograd's path even where it does not pay."""
 
-    def possible(weight, result, stride, padding, dilation, groups):
+    def possible(weight, result, stride, dilation, groups):
         return weight[2:] == (3, 3) and stride == (1, 1) and dilation == (1, 1) and groups == 1
 
     monkeypatch.setattr(winograd, "suits", possible)
@@ -199,7 +199,7 @@ def test_any_shape_within_the_bound(always, schedule):
 )
 def test_layers_of_real_networks(shape, outputs):
     """No fixture: these shapes take Winograd's path by themselves."""
-    parameters = ((1, 1), (1, 1), (1, 1), 1)
+    parameters = ((1, 1), (1, 1), 1)
     result = (shape[0], outputs, *shape[2:])
     assert winograd.suits((outputs, shape[1], 3, 3), result, *parameters)
     check(shape, outputs, 1, ("channels_last", "rows", "channels_last"))
