@@ -135,15 +135,16 @@ def tile_plan(
 
 
 @lru_cache(maxsize=64)
-def tile_table(images: int, size: tuple[int, int], steps: tuple[int, ...]) -> Array:
-    """Per tile: offset in an image of these steps (images, rows, pixels), height, width."""
+def tile_table(images: int, size: Pair, steps: tuple[int, ...], tile: int = 4) -> Array:
+    """Per tile of tile x tile pixels: offset in an image of these steps (images, rows, pixels),
+    height, width."""
     height, width = size
     return np.array(
         [
-            [n * steps[0] + y * steps[1] + x * steps[2], min(4, height - y), min(4, width - x)]
+            [n * steps[0] + y * steps[1] + x * steps[2], min(tile, height - y), min(tile, width - x)]
             for n in range(images)
-            for y in range(0, height, 4)
-            for x in range(0, width, 4)
+            for y in range(0, height, tile)
+            for x in range(0, width, tile)
         ],
         np.int64,
     )

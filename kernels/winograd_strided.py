@@ -38,6 +38,7 @@ from kernels.winograd_strided_loops import (
     PHASES,
     POSITIONS,
     U_PANEL,
+    WINDOW,
     strided_forward,
     strided_inputs,
     strided_products,
@@ -170,7 +171,7 @@ def _by_units(
     v_phase, m_panel = panels(inner) * 64, tiles * 64
     v_position = buffers.spread(tiles * PHASES * v_phase)
     m_position = buffers.spread(panels(outer) * m_panel)
-    v_at = buffers.spread(plan.images * plan.stage_image)
+    v_at = buffers.spread(WINDOW * plan.stage_row)
     m_at = v_at + POSITIONS * v_position
     scratch_at = m_at + POSITIONS * m_position
     task_bytes = buffers.spread(scratch_at + 1024)
@@ -210,7 +211,7 @@ def _by_outputs(
     tile_bytes = PHASES * CHUNK * 4
     v_chunk = tiles * tile_bytes
     v_position = buffers.spread(-(-inner // CHUNK) * v_chunk)
-    stage_bytes = buffers.spread(plan.images * plan.stage_image)
+    stage_bytes = buffers.spread(WINDOW * plan.stage_row)
     tasks = min(threads, plan.count)
     inputs = LaunchPlan(
         strided_inputs,

@@ -25,7 +25,6 @@ from kernels.winograd_loops import (
     TILES_IN_IMAGE,
     UNITS,
     WIDTH,
-    stage_windows,
     tile_writer,
     unit_of,
 )
@@ -71,8 +70,8 @@ def _transform(kernels, inputs, turned, target, position_step, phase_step):
 
 
 @njit(nogil=True)
-def _stage(ints, n, row, buffer):
-    """Stage the windows of a row of tiles."""
+def stage_row(ints, n, row, window, buffer):
+    """Stage the windows of a row of tiles: `window` rows of image n, the first row is `row`."""
     _stage_rows(
         ints[SOURCE] + n * ints[SOURCE_IMAGE],
         ints[SOURCE_ROW],
@@ -82,7 +81,7 @@ def _stage(ints, n, row, buffer):
         ints[WIDTH],
         ints[CHANNELS],
         row + ints[FIRST_ROW],
-        WINDOW,
+        window,
         ints[FIRST_COLUMN],
         ints[STAGE_COLUMNS],
         buffer,
@@ -93,14 +92,16 @@ def _stage(ints, n, row, buffer):
 
 
 _transform_kernels = kernels_transform(_transform)
-_transform_items = items_transform(_transform_kernels, PHASES)
+_transform_items = items_transform(_transform_kernels)
 _write_tiles = tile_writer(_transform_output)
 
 
 @kernel(needs=[copy_block, transform_strided_weight])
 def strided_weights(ints, floats, task, tasks):
-    """U of weights, shared by the tasks."""
-    _transform_items(ints, ints[7], ints[8], ints[9] + task * TOGETHER * KERNEL, task, tasks)
+    """U[xi][panel of outputs][phase][input][16] of weights, shared by the tasks."""
+    phase = ints[5] * 64
+    scratch = ints[9] + task * TOGETHER * KERNEL
+    _transform_items(ints, ints[7], ints[8], PHASES * phase, phase, scratch, task, tasks)
 
 
 @kernel(needs=[multiply_rows, stage_rows, transform_strided_input, transform_strided_output])
@@ -119,7 +120,8 @@ def strided_forward(ints, floats, task, tasks):
     for unit in range(begin, end):
         n, here, top, tiles = unit_of(ints, unit)
         for i in range(tiles // columns):
-            _stage(ints, n + rows[4 * i + 3], 2 * (4 * top + rows[4 * i + 2]), buffer)
+            row = 2 * (4 * top + rows[4 * i + 2])
+            stage_row(ints, n + rows[4 * i + 3], row, WINDOW, buffer)
             _transform_input(
                 buffer,
                 ints[STAGE_ROW],
@@ -162,11 +164,12 @@ def strided_inputs(ints, floats, task, tasks):
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
         n, here, top, tiles = unit_of(ints, unit)
         first = n * ints[TILES_IN_IMAGE] + top * columns
-        stage_windows(ints, ints, n, here, top, buffer, ints[STAGE_PIXEL])
         for i in range(tiles // columns):
+            row = 2 * (4 * top + rows[4 * i + 2])
+            stage_row(ints, n + rows[4 * i + 3], row, WINDOW, buffer)
             for q in range(0, panels, chunk):
                 _transform_input(
-                    buffer + rows[4 * i] + 64 * q,
+                    buffer + 64 * q,
                     ints[STAGE_ROW],
                     ints[STAGE_PIXEL],
                     min(chunk, panels - q),

@@ -31,7 +31,14 @@ from kernels.cache import kernel
 from kernels.language import intrinsic, signature_of, words
 from kernels.microkernel_code import constant
 from kernels.simd import LANES, PANEL, emit_load, emit_store
-from kernels.winograd_transforms import KERNEL, Emit, longer_inside, output_walk, two_dimensional
+from kernels.winograd_transforms import (
+    KERNEL,
+    Emit,
+    input_walk,
+    longer_inside,
+    output_walk,
+    two_dimensional,
+)
 
 Values = Sequence[Any]
 Transform = Callable[[Emit, Values], Values]
@@ -39,20 +46,25 @@ Transform = Callable[[Emit, Values], Values]
 POINTS = 5
 PHASES = 4
 """At most; `phases` says how many a position has."""
-_PLACES = ((0, 1, 2, 3, 4), (0, 1, 2, 4))
-"""Where the results of an axis go, for its even and its odd phase."""
+_FORWARD = ((0, 1, 2, 3, 4), (0, 1, 2, 4))
+_BACKWARD = ((0, 1, 2, 3, 4), (0, 1, 2, 3))
+
+
+def _window(e: Emit, d: Values, half: int) -> Values:
+    """BT: rows 0, 1, 2 (half 0) or 3, 4 (half 1)."""
+    odd = e.sub(d[3], d[1])
+    if half == 0:
+        return (
+            e.fma(2, e.sub(d[0], d[2]), odd),
+            e.sub(odd, e.add(d[1], d[2])),
+            e.fma(3, e.sub(d[1], d[2]), odd),
+        )
+    return odd, e.fma(-2, odd, e.sub(d[4], d[2]))
 
 
 def _input_even(e: Emit, d: Values) -> Values:
     """BT."""
-    odd = e.sub(d[3], d[1])
-    return (
-        e.fma(2, e.sub(d[0], d[2]), odd),
-        e.sub(odd, e.add(d[1], d[2])),
-        e.fma(3, e.sub(d[1], d[2]), odd),
-        odd,
-        e.fma(-2, odd, e.sub(d[4], d[2])),
-    )
+    return *_window(e, d, 0), *_window(e, d, 1)
 
 
 def _input_odd(e: Emit, d: Values) -> Values:
@@ -78,24 +90,35 @@ def _weight_odd(e: Emit, g: Values) -> Values:
     return g[0], half, half, g[0]
 
 
+def _weight_single(e: Emit, g: Values) -> Values:
+    """G (g, 0) without its zero."""
+    half, sixth = e.scale(1 / 2, g[0]), e.scale(1 / 6, g[0])
+    return half, e.scale(-1 / 2, g[0]), e.scale(-1 / 6, g[0]), sixth
+
+
 def _output(e: Emit, m: Values, half: int) -> Values:
-    """AT: rows 0, 2 (half 0) or 1, 3 (half 1)."""
+    """AT: rows 0, 2 (half 0) or 1, 3 (half 1); m may lack its last number."""
     if half == 0:
         both = e.add(m[1], m[2])
         return e.add(e.add(m[0], m[3]), both), e.fma(4, m[3], both)
     difference = e.sub(m[1], m[2])
-    return e.fma(2, m[3], difference), e.add(e.fma(8, m[3], difference), m[4])
+    last = e.fma(8, m[3], difference)
+    return e.fma(2, m[3], difference), e.add(last, m[4]) if len(m) == POINTS else last
 
 
-def _phase(row: int, odd_row: int, odd_column: int) -> int:
-    """Which of the phases at a position in `row` one is: those that are missing (odd rows in row 3,
-    odd columns in column 3) leave no gap."""
-    return odd_row + odd_column * (1 if row == 3 else 2)
-
-
-def _by_phases(even: Transform, odd: Transform, pixels: int) -> Any:
+def _by_phases(
+    even: Transform,
+    odd: Transform,
+    pixels: int,
+    places: Sequence[Sequence[int]],
+    phase_of: Callable[[int, int, int], int],
+) -> Any:
     """An intrinsic (source, row step, column step, target, position step, phase step): the vectors
-    of a tile of pixels x pixels in, those of all phases of all positions out."""
+    of a tile of pixels x pixels in, those of all phases of all positions out.
+
+    places     where the results of an axis go, for its even and its odd phase
+    phase_of   which of the phases of a position in some row one is, odd row or not, odd column or
+               not"""
     axes = [(even, range(0, pixels, 2)), (odd, range(1, pixels, 2))]
 
     @intrinsic
@@ -116,10 +139,10 @@ def _by_phases(even: Transform, odd: Transform, pixels: int) -> Any:
                             emit_load(builder, builder.add(at, times(row_step, y))) for y in rows
                         ]
                         transformed.append(down(e, values))
-                    for i, row in enumerate(_PLACES[odd_row]):
+                    for i, row in enumerate(places[odd_row]):
                         results = across(e, [column[i] for column in transformed])
-                        for column, value in zip(_PLACES[odd_column], results, strict=True):
-                            phase = _phase(row, odd_row, odd_column)
+                        for column, value in zip(places[odd_column], results, strict=True):
+                            phase = phase_of(row, odd_row, odd_column)
                             place = builder.add(target, times(position_step, POINTS * row + column))
                             place = builder.add(place, times(phase_step, phase))
                             emit_store(builder, place, value)
@@ -130,13 +153,33 @@ def _by_phases(even: Transform, odd: Transform, pixels: int) -> Any:
     return transform
 
 
-_input_vector = _by_phases(_input_even, _input_odd, 9)
-_weight_vector = _by_phases(_weight_even, _weight_odd, 3)
-_walk_output = output_walk(
-    two_dimensional(_output, ((0, 2), (1, 3)), POINTS),
-    two_dimensional(_output, ((0, 2), (1, 3)), POINTS, accumulate=True),
-    POINTS,
-)
+def _gap_free(row: int, odd_row: int, odd_column: int) -> int:
+    """Phases that are missing (odd rows in row 3, odd columns in column 3) leave no gap."""
+    return odd_row + odd_column * (1 if row == 3 else 2)
+
+
+def _regular(row: int, odd_row: int, odd_column: int) -> int:
+    return odd_row + 2 * odd_column
+
+
+_input_vector = _by_phases(_input_even, _input_odd, 9, _FORWARD, _gap_free)
+_weight_vector = _by_phases(_weight_even, _weight_odd, 3, _FORWARD, _gap_free)
+_weight_back_vector = _by_phases(_weight_even, _weight_single, 3, _BACKWARD, _regular)
+_walk_window = input_walk(two_dimensional(_window, ((0, 1, 2), (3, 4)), 5, 5), POINTS)
+
+
+def _output_walk(rows: int, columns: int) -> Any:
+    """AT m A of tiles of rows x columns positions, which lie as those of 5 x 5 do."""
+    vector, more = (
+        two_dimensional(_output, ((0, 2), (1, 3)), rows, columns, accumulate)
+        for accumulate in (False, True)
+    )
+    return output_walk(vector, more, POINTS)
+
+
+_walk_output = _output_walk(5, 5)
+_walk_single_rows, _walk_single_columns = _output_walk(4, 5), _output_walk(5, 4)
+_walk_single = _output_walk(4, 4)
 
 
 @kernel(words(10))
@@ -196,6 +239,94 @@ def transform_strided_output(
     )
 
 
+@kernel(words(13))
+def transform_strided_pixels(
+    source,
+    position_step,
+    panel_step,
+    channels,
+    target,
+    row_step,
+    pixel_step,
+    height,
+    width,
+    scratch,
+    accumulate,
+    single_row,
+    single_column,
+):
+    """AT m A of one phase of a row of tiles of the input gradient: positions in row 4 are missing
+    with `single_row`, those in column 4 with `single_column`; other arguments as in
+    `transform_output`."""
+    if single_row and single_column:
+        _walk_single(
+            source,
+            position_step,
+            panel_step,
+            channels,
+            target,
+            row_step,
+            pixel_step,
+            height,
+            width,
+            scratch,
+            accumulate,
+        )
+    elif single_row:
+        _walk_single_rows(
+            source,
+            position_step,
+            panel_step,
+            channels,
+            target,
+            row_step,
+            pixel_step,
+            height,
+            width,
+            scratch,
+            accumulate,
+        )
+    elif single_column:
+        _walk_single_columns(
+            source,
+            position_step,
+            panel_step,
+            channels,
+            target,
+            row_step,
+            pixel_step,
+            height,
+            width,
+            scratch,
+            accumulate,
+        )
+    else:
+        _walk_output(
+            source,
+            position_step,
+            panel_step,
+            channels,
+            target,
+            row_step,
+            pixel_step,
+            height,
+            width,
+            scratch,
+            accumulate,
+        )
+
+
+@kernel(words(9))
+def transform_strided_window(
+    source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
+):
+    """BT d B of a row of windows of 5x5 pixels, 4 pixels apart; arguments as in
+    `transform_input`."""
+    _walk_window(
+        source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
+    )
+
+
 @kernel(words(7))
 def transform_strided_weight(
     source, row_step, column_step, inputs, target, position_step, phase_step
@@ -206,4 +337,16 @@ def transform_strided_weight(
         here, to = source + v, target + v
         for _ in range(inputs):
             _weight_vector(here, row_step, column_step, to, position_step, phase_step)
+            here, to = here + KERNEL, to + 64
+
+
+@kernel(words(7))
+def transform_strided_weight_back(
+    source, row_step, column_step, inputs, target, position_step, phase_step
+):
+    """The same for the input gradient."""
+    for v in range(0, 4 * PANEL, 4 * LANES):
+        here, to = source + v, target + v
+        for _ in range(inputs):
+            _weight_back_vector(here, row_step, column_step, to, position_step, phase_step)
             here, to = here + KERNEL, to + 64

@@ -126,10 +126,11 @@ def _weight_gradient(e: Emit, u: Values, half: int) -> Values:
 def two_dimensional(
     one_dimension: Callable[[Emit, Values, int], Values],
     rows_of_half: tuple[tuple[int, ...], tuple[int, ...]],
-    size: int,
+    height: int,
+    width: int,
     accumulate: bool = False,
 ) -> Any:
-    """An intrinsic (source, row step, column step, target, row step, column step): size x size
+    """An intrinsic (source, row step, column step, target, row step, column step): height x width
     vectors in; `accumulate` adds to the target."""
 
     @intrinsic
@@ -144,10 +145,10 @@ def two_dimensional(
 
             for half in (0, 1):
                 columns = []
-                for j in range(size):
+                for j in range(width):
                     values = [
                         emit_load(builder, at(source, i, row_step, j, column_step))
-                        for i in range(size)
+                        for i in range(height)
                     ]
                     columns.append(one_dimension(e, values, half))
                 for i, row in enumerate(rows_of_half[half]):
@@ -170,12 +171,12 @@ KERNEL = 9 * 64
 """Bytes of a panel's kernels of one input."""
 
 _SIX = ((0, 1, 2), (3, 4, 5))
-_input_vector = two_dimensional(_input, _SIX, 6)
-_gradient_vector = two_dimensional(_gradient, _SIX, 4)
-_weight_vector = two_dimensional(_weight, _SIX, 3)
-_output_vector = two_dimensional(_output, ((0, 2), (1, 3)), 6)
-_output_more_vector = two_dimensional(_output, ((0, 2), (1, 3)), 6, accumulate=True)
-_weight_gradient_vector = two_dimensional(_weight_gradient, ((0, 2), (1,)), 6)
+_input_vector = two_dimensional(_input, _SIX, 6, 6)
+_gradient_vector = two_dimensional(_gradient, _SIX, 4, 4)
+_weight_vector = two_dimensional(_weight, _SIX, 3, 3)
+_output_vector = two_dimensional(_output, ((0, 2), (1, 3)), 6, 6)
+_output_more_vector = two_dimensional(_output, ((0, 2), (1, 3)), 6, 6, accumulate=True)
+_weight_gradient_vector = two_dimensional(_weight_gradient, ((0, 2), (1,)), 6, 6)
 
 
 # The three kernels below do the panels of a row of tiles, which lie side by side: the addresses of
@@ -193,21 +194,39 @@ def longer_inside(m, m_from, m_to, n, n_from, n_to):
     return m, m_from, m_to, n, n_from, n_to
 
 
+def input_walk(vector: Any, points: int) -> Any:
+    """The function behind the transforms of a row of tiles, 4 pixels apart, to points x points
+    positions."""
+
+    @njit(nogil=True)
+    def walk(
+        source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
+    ):
+        m, m_from, m_to, n, n_from, n_to = longer_inside(
+            panels, 64, panel_step, tiles, 4 * pixel_step, tile_step
+        )
+        for i in range(m):
+            for v in range(0, 4 * PANEL, 4 * LANES):
+                here, to = source + i * m_from + v, target + i * m_to + v
+                for _ in range(n):
+                    vector(here, row_step, pixel_step, to, points * position_step, position_step)
+                    here, to = here + n_from, to + n_to
+
+    return walk
+
+
+_walk_input, _walk_gradient = input_walk(_input_vector, 6), input_walk(_gradient_vector, 6)
+
+
 @kernel(words(9))
 def transform_input(
     source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
 ):
     """BT d B of a row of 6x6 tiles, 4 pixels apart, the first at `source`, `panels` panels of
     channels: 36 rows of the target, position_step apart, in which tiles are tile_step apart."""
-    m, m_from, m_to, n, n_from, n_to = longer_inside(
-        panels, 64, panel_step, tiles, 4 * pixel_step, tile_step
+    _walk_input(
+        source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
     )
-    for i in range(m):
-        for v in range(0, 4 * PANEL, 4 * LANES):
-            here, to = source + i * m_from + v, target + i * m_to + v
-            for _ in range(n):
-                _input_vector(here, row_step, pixel_step, to, 6 * position_step, position_step)
-                here, to = here + n_from, to + n_to
 
 
 @kernel(words(9))
@@ -215,15 +234,9 @@ def transform_gradient(
     source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
 ):
     """A dy AT of a row of 4x4 tiles."""
-    m, m_from, m_to, n, n_from, n_to = longer_inside(
-        panels, 64, panel_step, tiles, 4 * pixel_step, tile_step
+    _walk_gradient(
+        source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
     )
-    for i in range(m):
-        for v in range(0, 4 * PANEL, 4 * LANES):
-            here, to = source + i * m_from + v, target + i * m_to + v
-            for _ in range(n):
-                _gradient_vector(here, row_step, pixel_step, to, 6 * position_step, position_step)
-                here, to = here + n_from, to + n_to
 
 
 @njit(nogil=True)

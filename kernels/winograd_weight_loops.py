@@ -95,12 +95,12 @@ def write_gradients(du, du_position, inputs, lanes, to, output_step, scratch):
         _copy_block(scratch + 64 * i, 4, 64, lanes, n, to + 4 * i, output_step, n)
 
 
-def items_transform(kernels: Any, phases: int) -> Any:
-    """A function that makes a task's share of U[xi][panel of outputs][phase][input][16] from weights
-    of any strides; `kernels` is the one for a panel and some inputs."""
+def items_transform(kernels: Any) -> Any:
+    """A function that makes a task's share of U from weights of any strides; `kernels` is the one for
+    a panel and some inputs."""
 
     @njit(nogil=True)
-    def items(ints, target, target_position, scratch, task, tasks):
+    def items(ints, target, target_position, target_panel, target_phase, scratch, task, tasks):
         """ints      address, steps of lane, k and position, outputs, inputs, whether they are turned
         scratch   TOGETHER * KERNEL bytes"""
         weight, lane_step, k_step, position_step = ints[0], ints[1], ints[2], ints[3]
@@ -118,16 +118,22 @@ def items_transform(kernels: Any, phases: int) -> Any:
                 min(TOGETHER, inner - k),
                 min(PANEL, outer - p * PANEL),
                 turned,
-                target + (p * phases * inner + k) * 64,
+                target + p * target_panel + k * 64,
                 target_position,
-                inner * 64,
+                target_phase,
                 scratch,
             )
 
     return items
 
 
-transform_items = items_transform(transform_kernels, 1)
+_transform_items = items_transform(transform_kernels)
+
+
+@njit(nogil=True)
+def transform_items(ints, target, target_position, scratch, task, tasks):
+    """A task's share of U[xi][panel of outputs][input][16]; arguments as above."""
+    _transform_items(ints, target, target_position, ints[5] * 64, 0, scratch, task, tasks)
 
 
 @kernel(needs=[copy_block, transform_weight])
