@@ -7,14 +7,18 @@ PyTorch's: x (N,C,H,W), weight (O, C/groups, kH, kW). Inputs may have any stride
 images come in channels-last memory, weight gradients in plain C order. `out=` may be any array of
 the right shape and dtype that does not overlap the inputs.
 
+Float64 goes to conv_general.py (NumPy, one matrix product per kernel position), float32 to the
+first of these that fits:
+
 | case | path |
 |---|---|
-| float32, 3x3, stride 1, dilation 1, one group, 8 channels or more | winograd.py unless off |
-| float32, forward, 3x3, stride 2, dilation 1, one group, 16 channels or more | winograd_strided.py unless off |
-| float32, 1x1, stride 1, no padding, one group, dense channels-last images (not dw) | matmul.py |
-| float32, weight gradient (dw) of many channels, one group | conv_panels.py |
-| float32, everything else | conv_direct.py |
-| float64 | conv_general.py: NumPy, one matrix product per kernel position |
+| 3x3, stride 1, dilation 1, one group, 8 channels or more | winograd.py unless off |
+| 3x3, stride 2, dilation 1, one group, 16 channels or more | winograd_strided*.py unless off |
+| 1x1, stride 1, no padding, one group, dense channels-last images (not dw) | matmul.py |
+| weight gradient (dw) of many channels, one group | conv_panels.py |
+| everything else | conv_direct.py |
+
+(Winograd's paths also want enough tiles, those of stride 2 padding 1 for gradients: see `suits`.)
 
 The three functions are a closed family: the gradients of each are made of the other two.
 """
@@ -27,7 +31,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import buffers, conv_panels, winograd, winograd_strided
+from kernels import (
+    buffers,
+    conv_panels,
+    winograd,
+    winograd_strided,
+    winograd_strided_grad_input,
+    winograd_strided_grad_weight,
+)
 from kernels import conv_general as general
 from kernels.conv_direct import run_gather, run_weight_gradient
 from kernels.conv_plan import Geometry, output_size
@@ -98,19 +109,18 @@ class _Shape:
         self.result = (n, o, *self.out_size)
         self.parameters = (self.stride, self.padding, self.dilation, groups)
         self.is_empty = math.prod((*x_shape, *weight_shape, *self.result)) == 0
-        facts = (weight_shape, self.result, self.stride, self.dilation, groups)
-        self._suits_winograd = winograd.suits(*facts)
-        self._suits_strided = winograd_strided.suits(*facts)
+        shapes, space = (weight_shape, self.result), (self.dilation, groups)
+        padded = (*shapes, self.stride, self.padding, *space)
+        self._suits = {
+            "winograd": winograd.suits(*shapes, self.stride, *space),
+            "strided forward": winograd_strided.suits(*shapes, self.stride, *space),
+            "strided input": winograd_strided_grad_input.suits(*padded),
+            "strided weight": winograd_strided_grad_weight.suits(*padded),
+        }
 
-    @property
-    def winograd(self) -> bool:
-        """Whether Winograd's algorithm for stride 1 is to be used."""
-        return self._suits_winograd and winograd_enabled()
-
-    @property
-    def winograd_strided(self) -> bool:
-        """Whether Winograd's algorithm for stride 2 is to be used."""
-        return self._suits_strided and winograd_enabled()
+    def takes(self, path: str) -> bool:
+        """Whether one of Winograd's algorithms is to be used."""
+        return self._suits[path] and winograd_enabled()
 
     def read_by_1x1(self, x: Array) -> tuple[Array, "_Shape"]:
         """For a 1x1 convolution with a stride: the pixels that it reads, and the same with stride
@@ -231,9 +241,9 @@ def conv2d_forward(
         target = result if usable else buffers.empty_nhwc(*result.shape, later=True)
         if (images := shape.as_matrices(x, target)) is not None:
             multiply_finished(images[0], weight[:, :, 0, 0].T, images[1], finish, prepared)
-        elif shape.winograd:
+        elif shape.takes("winograd"):
             winograd.forward(x, weight, target, shape.padding, finish, prepared)
-        elif shape.winograd_strided:
+        elif shape.takes("strided forward"):
             winograd_strided.forward(x, weight, target, shape.padding, finish, prepared)
         else:
             run_gather(x, weight, target, shape.geometry, groups, False, finish, prepared)
@@ -283,8 +293,10 @@ def conv2d_grad_input(
         general.grad_input(grad_out, weight, target, *shape.parameters)
     elif (images := shape.as_matrices(grad_out, target)) is not None:
         multiply_finished(images[0], weight[:, :, 0, 0], images[1], accumulate=more)
-    elif shape.winograd:
+    elif shape.takes("winograd"):
         winograd.grad_input(grad_out, weight, target, shape.padding, more)
+    elif shape.takes("strided input"):
+        winograd_strided_grad_input.grad_input(grad_out, weight, target, more)
     else:
         run_gather(grad_out, weight, target, shape.geometry, groups, True, accumulate=more)
     if target is not result:
@@ -326,8 +338,10 @@ def conv2d_grad_weight(
         general.grad_weight(grad_out, x, result, *shape.parameters)
     else:
         target = result if result.flags.c_contiguous else buffers.empty(weight_shape, later=True)
-        if shape.winograd:
+        if shape.takes("winograd"):
             winograd.grad_weight(grad_out, x, target, shape.padding)
+        elif shape.takes("strided weight"):
+            winograd_strided_grad_weight.grad_weight(grad_out, x, target)
         else:
             read, shape = shape.read_by_1x1(x)
             if conv_panels.pays(x.shape[1], groups):

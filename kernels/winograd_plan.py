@@ -141,7 +141,11 @@ def tile_table(images: int, size: Pair, steps: tuple[int, ...], tile: int = 4) -
     height, width = size
     return np.array(
         [
-            [n * steps[0] + y * steps[1] + x * steps[2], min(tile, height - y), min(tile, width - x)]
+            [
+                n * steps[0] + y * steps[1] + x * steps[2],
+                min(tile, height - y),
+                min(tile, width - x),
+            ]
             for n in range(images)
             for y in range(0, height, tile)
             for x in range(0, width, tile)

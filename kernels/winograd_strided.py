@@ -61,6 +61,13 @@ UNIT_BYTES = 3072 * 1024
 """V and M of a unit are at most about this large."""
 
 
+def is_strided(
+    weight_shape: Shape, stride: tuple[int, int], dilation: tuple[int, int], groups: int
+) -> bool:
+    """Whether a convolution is of the kind that this file is for."""
+    return weight_shape[2:] == (3, 3) and groups == 1 and stride == (2, 2) and dilation == (1, 1)
+
+
 def suits(
     weight_shape: Shape,
     result_shape: Shape,
@@ -69,13 +76,22 @@ def suits(
     groups: int,
 ) -> bool:
     """Whether this path serves a convolution, and is faster than the direct one."""
-    if weight_shape[2:] != (3, 3) or groups != 1 or stride != (2, 2) or dilation != (1, 1):
-        return False
+    return is_strided(weight_shape, stride, dilation, groups) and pays(weight_shape, result_shape)
+
+
+def pays(weight_shape: Shape, result_shape: Shape) -> bool:
+    """Whether there are enough channels and tiles, and these do not reach far beyond the result.
+
+    Measured: with three quarters covered, 1.0 to 0.8 of the direct path's time."""
     tiles, (outer, inner) = tiles_in(result_shape), weight_shape[:2]
-    covered = result_shape[0] * result_shape[2] * result_shape[3] / (16 * tiles)
-    if min(inner, outer) < 16 or tiles < 16 or covered < 0.75:
+    if min(inner, outer) < 16 or tiles < 16 or covered(result_shape) < 0.75:
         return False
     return tiles * inner * outer >= 100_000
+
+
+def covered(shape: Shape) -> float:
+    """The share of its tiles that a result fills."""
+    return shape[0] * shape[2] * shape[3] / (16 * tiles_in(shape))
 
 
 def in_pieces(weight_shape: Shape, result_shape: Shape) -> bool:

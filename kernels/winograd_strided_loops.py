@@ -162,7 +162,7 @@ def strided_inputs(ints, floats, task, tasks):
     panels, chunk = (ints[CHANNELS] + PANEL - 1) // PANEL, CHUNK // PANEL
     tile_step = PHASES * CHUNK * 4
     for unit in range(share(ints[UNITS], task, tasks), share(ints[UNITS], task + 1, tasks)):
-        n, here, top, tiles = unit_of(ints, unit)
+        n, _, top, tiles = unit_of(ints, unit)
         first = n * ints[TILES_IN_IMAGE] + top * columns
         for i in range(tiles // columns):
             row = 2 * (4 * top + rows[4 * i + 2])

@@ -1,34 +1,56 @@
 """The transforms of Winograd's algorithm for 3x3 kernels of stride 2, on vectors of channels.
 
-Along one axis, four results of stride 2 read nine pixels d:
+Along one axis, four results y of stride 2 read nine pixels d:
 
-    y[q] = d[2q] g[0] + d[2q + 1] g[1] + d[2q + 2] g[2]
+    y[i] = d[2i] g[0] + d[2i + 1] g[1] + d[2i + 2] g[2]
 
-The even pixels meet a kernel of two taps, the odd ones one of a single tap, both with stride 1:
+The even pixels meet a kernel of two taps, the odd ones one of a single tap, both with stride 1. For
+four results and two taps, Toom and Cook's algorithm with the points 0, 1, -1, 2 and infinity is
 
-    y = AT [ (G (g0, g2)) * (BT even) + (H g1) * (CT odd) ]
+    y = AT [ (G g) * (BT d) ]           (* elementwise; 5 products instead of 8)
 
-        |  2 -1 -2  1  0 |         | 1/2   0  |        | 1  0 -1  0 |       | 1  |       | 1 1  1 1 0 |
-        |  0 -2 -1  1  0 |         |-1/2 -1/2 |        | 0  1  1  0 |       |1/2 |       | 0 1 -1 2 0 |
-   BT = |  0  2 -3  1  0 |     G = |-1/6  1/6 |   CT = | 0 -1  1  0 |   H = |1/2 |  AT = | 0 1  1 4 0 |
-        |  0 -1  0  1  0 |         | 1/6  1/3 |        | 0  0  0  0 |       | 0  |       | 0 1 -1 8 1 |
-        |  0  2 -1 -2  1 |         |  0    1  |        | 0 -1  0  1 |       | 1  |
+         | 2 -1 -2  1  0 |        |  1/2   0  |         | 1  1  1  1  0 |
+         | 0 -2 -1  1  0 |        | -1/2 -1/2 |    AT = | 0  1 -1  2  0 |
+    BT = | 0  2 -3  1  0 |    G = | -1/6  1/6 |         | 0  1  1  4  0 |
+         | 0 -1  0  1  0 |        |  1/6  1/3 |         | 0  1 -1  8  1 |
+         | 0  2 -1 -2  1 |        |   0    1  |
 
-BT, G and AT are Toom and Cook's for four results and two taps, with the interpolation points 0, 1,
--1, 2, infinity. A kernel of one tap needs no transform, but a sum in the same five places spares one
-of the way back: AT without its fourth column can be inverted, and CT is that inverse. So nine
-products do what twelve did, and in two dimensions 81 do what 144 did.
+A kernel of one tap takes four products and needs no transform, but if its products are summed in
+the same five places, both share the way back, AT. AT without its fourth column can be inverted:
 
-In two dimensions a position (i, j) of 5 x 5 sums over four phases: even or odd rows, even or odd
-columns. Where i = 3 the odd rows are missing, where j = 3 the odd columns, and the phases that are
-there follow each other without a gap.
+         | 1  0 -1  0 |        |  1  |
+         | 0  1  1  0 |        | 1/2 |
+    CT = | 0 -1  1  0 |    H = | 1/2 |    AT [ (H g[1]) * (CT odd) ] = g[1] odd
+         | 0  0  0  0 |        |  0  |
+         | 0 -1  0  1 |        |  1  |
+
+    y = AT [ (G (g[0], g[2])) * (BT even) + (H g[1]) * (CT odd) ]
+
+So nine products do what twelve did, and in two dimensions 81 do what 144 did: a position (i, j) of
+5 x 5 sums over four phases (even or odd rows, even or odd columns), of which the odd rows are
+missing where i = 3, the odd columns where j = 3.
+
+The input gradient, with padding 1, is made of four of its odd pixels, which have two taps, and of
+four even ones, which have one. They share BT of the five pixels dy under them:
+
+    dx[1, 3, 5, 7] = AT [ (G (g[2], g[0])) * (BT dy) ]
+    dx[0, 2, 4, 6] = AT [ (G (g[1],  0 )) * (BT dy) ]        (the fifth product is 0)
+
+Again 9 products in the place of 12; here single rows are missing where i = 4. The weight gradient
+is the same form read the other way:
+
+    (dg[2], dg[0]) = GT [ (A x[1, 3, 5, 7]) * (BT dy) ]      summed over tiles and images
+    (dg[1],   -  ) = GT [ (A x[0, 2, 4, 6]) * (BT dy) ]
+
+(The split into phases: Yepez and Ko 2020, "Stride 2 1-D, 2-D, and 3-D Winograd for Convolutional
+Neural Networks".)
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kernels.cache import kernel
-from kernels.language import intrinsic, signature_of, words
+from kernels.language import intrinsic, njit, signature_of, words
 from kernels.microkernel_code import constant
 from kernels.simd import LANES, PANEL, emit_load, emit_store
 from kernels.winograd_transforms import (
@@ -45,9 +67,8 @@ Transform = Callable[[Emit, Values], Values]
 
 POINTS = 5
 PHASES = 4
-"""At most; `phases` says how many a position has."""
-_FORWARD = ((0, 1, 2, 3, 4), (0, 1, 2, 4))
-_BACKWARD = ((0, 1, 2, 3, 4), (0, 1, 2, 3))
+"""Of most positions."""
+_ALL, _BUT_3, _BUT_4 = (0, 1, 2, 3, 4), (0, 1, 2, 4), (0, 1, 2, 3)
 
 
 def _window(e: Emit, d: Values, half: int) -> Values:
@@ -106,20 +127,20 @@ def _output(e: Emit, m: Values, half: int) -> Values:
     return e.fma(2, m[3], difference), e.add(last, m[4]) if len(m) == POINTS else last
 
 
-def _by_phases(
-    even: Transform,
-    odd: Transform,
-    pixels: int,
-    places: Sequence[Sequence[int]],
-    phase_of: Callable[[int, int, int], int],
-) -> Any:
-    """An intrinsic (source, row step, column step, target, position step, phase step): the vectors
-    of a tile of pixels x pixels in, those of all phases of all positions out.
+class _Axis(NamedTuple):
+    """What one phase is along an axis: its transform, which pixels go in, where the results go."""
 
-    places     where the results of an axis go, for its even and its odd phase
-    phase_of   which of the phases of a position in some row one is, odd row or not, odd column or
-               not"""
-    axes = [(even, range(0, pixels, 2)), (odd, range(1, pixels, 2))]
+    transform: Transform
+    pixels: Sequence[int]
+    places: Sequence[int]
+
+
+def _by_phases(first: _Axis, second: _Axis, phase_of: Callable[[int, int, int], int]) -> Any:
+    """An intrinsic (source, row step, column step, target, position step, phase step): the vectors
+    of a tile's pixels in, those of all phases of all positions out.
+
+    phase_of   which of the phases of a position in some row one is: second of its rows or not,
+               second of its columns or not"""
 
     @intrinsic
     def transform(typingctx, source, row_step, column_step, target, position_step, phase_step):
@@ -130,19 +151,20 @@ def _by_phases(
             def times(step, n):
                 return builder.mul(step, constant(n))
 
-            for odd_row, (down, rows) in enumerate(axes):
-                for odd_column, (across, columns) in enumerate(axes):
+            for second_row, down in enumerate((first, second)):
+                for second_column, across in enumerate((first, second)):
                     transformed = []
-                    for x in columns:
+                    for x in across.pixels:
                         at = builder.add(source, times(column_step, x))
                         values = [
-                            emit_load(builder, builder.add(at, times(row_step, y))) for y in rows
+                            emit_load(builder, builder.add(at, times(row_step, y)))
+                            for y in down.pixels
                         ]
-                        transformed.append(down(e, values))
-                    for i, row in enumerate(places[odd_row]):
-                        results = across(e, [column[i] for column in transformed])
-                        for column, value in zip(places[odd_column], results, strict=True):
-                            phase = phase_of(row, odd_row, odd_column)
+                        transformed.append(down.transform(e, values))
+                    for i, row in enumerate(down.places):
+                        results = across.transform(e, [column[i] for column in transformed])
+                        for column, value in zip(across.places, results, strict=True):
+                            phase = phase_of(row, second_row, second_column)
                             place = builder.add(target, times(position_step, POINTS * row + column))
                             place = builder.add(place, times(phase_step, phase))
                             emit_store(builder, place, value)
@@ -151,6 +173,67 @@ def _by_phases(
         return signature_of(words(6)), codegen
 
     return transform
+
+
+def _from_phases(first: _Axis, second: _Axis) -> Any:
+    """An intrinsic (source, position step, phase step, target, row step, column step), the other
+    way round: results are at `pixels`, what goes in at `places`."""
+
+    @intrinsic
+    def transform(typingctx, source, position_step, phase_step, target, row_step, column_step):
+        def codegen(context, builder, signature, args):
+            source, position_step, phase_step, target, row_step, column_step = args
+            e = Emit(builder)
+
+            def at(base, steps):
+                for step, n in steps:
+                    base = builder.add(base, builder.mul(step, constant(n)))
+                return base
+
+            for second_row, down in enumerate((first, second)):
+                for second_column, across in enumerate((first, second)):
+                    phase = (phase_step, _regular(0, second_row, second_column))
+                    transformed = []
+                    for column in across.places:
+                        positions = [(position_step, POINTS * row + column) for row in down.places]
+                        values = [
+                            emit_load(builder, at(source, [position, phase]))
+                            for position in positions
+                        ]
+                        transformed.append(down.transform(e, values))
+                    for i, y in enumerate(down.pixels):
+                        results = across.transform(e, [column[i] for column in transformed])
+                        for x, value in zip(across.pixels, results, strict=True):
+                            place = at(target, [(row_step, y), (column_step, x)])
+                            emit_store(builder, place, value)
+            return context.get_dummy_value()
+
+        return signature_of(words(6)), codegen
+
+    return transform
+
+
+def _block(e: Emit, x: Values) -> Values:
+    """A."""
+    return *_block_single(e, x), x[3]
+
+
+def _block_single(e: Emit, x: Values) -> Values:
+    """A without its last row."""
+    even, odd = e.add(x[0], x[2]), e.add(x[1], x[3])
+    far = e.fma(2, e.fma(4, x[3], x[1]), e.fma(4, x[2], x[0]))
+    return x[0], e.add(even, odd), e.sub(even, odd), far
+
+
+def _weight_gradient(e: Emit, u: Values) -> Values:
+    """GT."""
+    second = e.fma(1 / 3, u[3], e.fma(1 / 6, u[2], u[4]))
+    return *_weight_gradient_single(e, u), e.fma(-1 / 2, u[1], second)
+
+
+def _weight_gradient_single(e: Emit, u: Values) -> Values:
+    """The first row of GT; u may lack its last number."""
+    return (e.fma(1 / 6, e.sub(u[3], u[2]), e.scale(1 / 2, e.sub(u[0], u[1]))),)
 
 
 def _gap_free(row: int, odd_row: int, odd_column: int) -> int:
@@ -162,9 +245,21 @@ def _regular(row: int, odd_row: int, odd_column: int) -> int:
     return odd_row + 2 * odd_column
 
 
-_input_vector = _by_phases(_input_even, _input_odd, 9, _FORWARD, _gap_free)
-_weight_vector = _by_phases(_weight_even, _weight_odd, 3, _FORWARD, _gap_free)
-_weight_back_vector = _by_phases(_weight_even, _weight_single, 3, _BACKWARD, _regular)
+_input_vector = _by_phases(
+    _Axis(_input_even, range(0, 9, 2), _ALL), _Axis(_input_odd, range(1, 9, 2), _BUT_3), _gap_free
+)
+_weight_vector = _by_phases(
+    _Axis(_weight_even, (0, 2), _ALL), _Axis(_weight_odd, (1,), _BUT_3), _gap_free
+)
+_weight_back_vector = _by_phases(
+    _Axis(_weight_even, (0, 2), _ALL), _Axis(_weight_single, (1,), _BUT_4), _regular
+)
+_block_vector = _by_phases(
+    _Axis(_block, (1, 3, 5, 7), _ALL), _Axis(_block_single, (0, 2, 4, 6), _BUT_4), _regular
+)
+_weight_gradient_vector = _from_phases(
+    _Axis(_weight_gradient, (0, 2), _ALL), _Axis(_weight_gradient_single, (1,), _BUT_4)
+)
 _walk_window = input_walk(two_dimensional(_window, ((0, 1, 2), (3, 4)), 5, 5), POINTS)
 
 
@@ -180,6 +275,38 @@ def _output_walk(rows: int, columns: int) -> Any:
 _walk_output = _output_walk(5, 5)
 _walk_single_rows, _walk_single_columns = _output_walk(4, 5), _output_walk(5, 4)
 _walk_single = _output_walk(4, 4)
+
+
+def _phase_walk(vector: Any) -> Any:
+    """The function behind the transforms of a row of tiles, 8 pixels apart, to phases."""
+
+    @njit(nogil=True)
+    def walk(
+        source,
+        row_step,
+        pixel_step,
+        panels,
+        target,
+        position_step,
+        phase_step,
+        panel_step,
+        tiles,
+        tile_step,
+    ):
+        m, m_from, m_to, n, n_from, n_to = longer_inside(
+            panels, 64, panel_step, tiles, 8 * pixel_step, tile_step
+        )
+        for i in range(m):
+            for v in range(0, 4 * PANEL, 4 * LANES):
+                here, to = source + i * m_from + v, target + i * m_to + v
+                for _ in range(n):
+                    vector(here, row_step, pixel_step, to, position_step, phase_step)
+                    here, to = here + n_from, to + n_to
+
+    return walk
+
+
+_walk_input, _walk_blocks = _phase_walk(_input_vector), _phase_walk(_block_vector)
 
 
 @kernel(words(10))
@@ -198,15 +325,46 @@ def transform_strided_input(
     """A row of windows of 9x9 pixels, 8 pixels apart, the first at `source`, `panels` panels of
     channels: 25 positions of the target, position_step apart, their phases phase_step apart, in
     which tiles are tile_step apart."""
-    m, m_from, m_to, n, n_from, n_to = longer_inside(
-        panels, 64, panel_step, tiles, 8 * pixel_step, tile_step
+    _walk_input(
+        source,
+        row_step,
+        pixel_step,
+        panels,
+        target,
+        position_step,
+        phase_step,
+        panel_step,
+        tiles,
+        tile_step,
     )
-    for i in range(m):
-        for v in range(0, 4 * PANEL, 4 * LANES):
-            here, to = source + i * m_from + v, target + i * m_to + v
-            for _ in range(n):
-                _input_vector(here, row_step, pixel_step, to, position_step, phase_step)
-                here, to = here + n_from, to + n_to
+
+
+@kernel(words(10))
+def transform_strided_blocks(
+    source,
+    row_step,
+    pixel_step,
+    panels,
+    target,
+    position_step,
+    phase_step,
+    panel_step,
+    tiles,
+    tile_step,
+):
+    """A x AT of the phases of a row of blocks of 8x8 pixels; arguments as above."""
+    _walk_blocks(
+        source,
+        row_step,
+        pixel_step,
+        panels,
+        target,
+        position_step,
+        phase_step,
+        panel_step,
+        tiles,
+        tile_step,
+    )
 
 
 @kernel(words(11))
@@ -258,62 +416,27 @@ def transform_strided_pixels(
     """AT m A of one phase of a row of tiles of the input gradient: positions in row 4 are missing
     with `single_row`, those in column 4 with `single_column`; other arguments as in
     `transform_output`."""
+    arguments = (
+        source,
+        position_step,
+        panel_step,
+        channels,
+        target,
+        row_step,
+        pixel_step,
+        height,
+        width,
+        scratch,
+        accumulate,
+    )
     if single_row and single_column:
-        _walk_single(
-            source,
-            position_step,
-            panel_step,
-            channels,
-            target,
-            row_step,
-            pixel_step,
-            height,
-            width,
-            scratch,
-            accumulate,
-        )
+        _walk_single(*arguments)
     elif single_row:
-        _walk_single_rows(
-            source,
-            position_step,
-            panel_step,
-            channels,
-            target,
-            row_step,
-            pixel_step,
-            height,
-            width,
-            scratch,
-            accumulate,
-        )
+        _walk_single_rows(*arguments)
     elif single_column:
-        _walk_single_columns(
-            source,
-            position_step,
-            panel_step,
-            channels,
-            target,
-            row_step,
-            pixel_step,
-            height,
-            width,
-            scratch,
-            accumulate,
-        )
+        _walk_single_columns(*arguments)
     else:
-        _walk_output(
-            source,
-            position_step,
-            panel_step,
-            channels,
-            target,
-            row_step,
-            pixel_step,
-            height,
-            width,
-            scratch,
-            accumulate,
-        )
+        _walk_output(*arguments)
 
 
 @kernel(words(9))
@@ -350,3 +473,14 @@ def transform_strided_weight_back(
         for _ in range(inputs):
             _weight_back_vector(here, row_step, column_step, to, position_step, phase_step)
             here, to = here + KERNEL, to + 64
+
+
+@kernel(words(5))
+def transform_strided_weight_gradient(source, position_step, phase_step, inputs, target):
+    """The weight's gradient of one panel and some inputs, 64 bytes apart in the source: nine rows
+    of a panel each, one after the other."""
+    for v in range(0, 4 * PANEL, 4 * LANES):
+        here, to = source + v, target + v + 8 * 64  # kernels are turned here
+        for _ in range(inputs):
+            _weight_gradient_vector(here, position_step, phase_step, to, -192, -64)
+            here, to = here + 64, to + KERNEL

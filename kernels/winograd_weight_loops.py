@@ -30,7 +30,8 @@ def _ask_for(at, lane_step, k_step, lanes):
 
 
 def kernels_transform(transform: Any) -> Any:
-    """A function that makes U of one panel of outputs and some inputs: target[xi][phase][input][16].
+    """A function that makes U of one panel of outputs and some inputs:
+    target[xi][phase][input][16].
 
     transform   (a panel's kernels of some inputs, how many, turned, target, distances in bytes of
                 the target's positions and of its phases)
@@ -96,12 +97,12 @@ def write_gradients(du, du_position, inputs, lanes, to, output_step, scratch):
 
 
 def items_transform(kernels: Any) -> Any:
-    """A function that makes a task's share of U from weights of any strides; `kernels` is the one for
-    a panel and some inputs."""
+    """A function that makes a task's share of U from weights of any strides; `kernels` is the one
+    for a panel and some inputs."""
 
     @njit(nogil=True)
     def items(ints, target, target_position, target_panel, target_phase, scratch, task, tasks):
-        """ints      address, steps of lane, k and position, outputs, inputs, whether they are turned
+        """ints      address, steps of lane, k and position, outputs, inputs, whether turned
         scratch   TOGETHER * KERNEL bytes"""
         weight, lane_step, k_step, position_step = ints[0], ints[1], ints[2], ints[3]
         outer, inner, turned = ints[4], ints[5], ints[6]

@@ -1,5 +1,4 @@
-"""The loops of Winograd's input gradient of stride 2 (winograd_strided_gradient.py says what they are
-for)."""
+"""The loops of Winograd's input gradient of stride 2 (winograd_strided_grad_input.py)."""
 
 from kernels.cache import kernel
 from kernels.language import njit
@@ -18,7 +17,7 @@ from kernels.winograd_loops import (
     UNITS,
     unit_of,
 )
-from kernels.winograd_strided_loops import CHUNK, POSITIONS, U_POSITION, stage_row
+from kernels.winograd_strided_loops import POSITIONS, stage_row
 from kernels.winograd_strided_transforms import (
     PHASES,
     POINTS,
@@ -36,6 +35,10 @@ _transform_weight = transform_strided_weight_back.symbol
 
 WINDOW = 5
 """Pixels of a tile's window, in each direction."""
+CHUNK = 64
+"""Inputs whose U is made and multiplied before the next ones, where U is never whole."""
+U_POSITION = PHASES * CHUNK * 64 + 64
+"""Bytes between the positions of such a U."""
 
 
 @njit(nogil=True)
@@ -61,8 +64,8 @@ def _multiply(
     tiles, d, d_position, d_rows, zero, k, u, u_position, u_phase, u_panel, m, m_position, m_phase,
     m_panel, m_rows, panels, accumulate,
 ):  # fmt: skip
-    """M[xi, phase] (+)= D[xi] U[xi, phase], for all positions and the phases that they have: the two
-    of a column phase lie side by side in U and in M."""
+    """M[xi, phase] (+)= D[xi] U[xi, phase], for all positions and the phases that they have: the
+    two of a column phase lie side by side in U and in M."""
     for xi in range(POSITIONS):
         row = xi // POINTS
         n_rows = 1 if row == 4 else 2
@@ -202,9 +205,7 @@ def strided_windows(ints, floats, task, tasks):
                 )
 
 
-@kernel(
-    needs=[multiply_rows, copy_block, transform_strided_weight_back, transform_strided_pixels]
-)
+@kernel(needs=[multiply_rows, copy_block, transform_strided_weight_back, transform_strided_pixels])
 def strided_back_products(ints, floats, task, tasks):
     """U -> M -> result, one panel of outputs after the other; D is there.
 
