@@ -19,6 +19,7 @@ from bounds import assert_within
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import LAYOUTS, is_channels_last, laid_out
+from winograd_tiles import around, cut, joined, typical
 
 from kernels import (
     Finish,
@@ -56,30 +57,13 @@ TYPICAL = 1e-5
 """Root mean square of the error, relative to that of the result (measured: 1e-6 to 6e-6)."""
 
 
-def around(matrix, tiles):
-    """matrix @ tile @ matrix.T for each tile (in the last two axes)."""
-    return np.einsum("ij,...jk,lk->...il", matrix, tiles, matrix)
-
-
-def cut(images, size, step, first, tiles):
-    """size x size tiles at distance `step`, the first at (first, first), in the last two axes."""
-    n, c, h, w = images.shape
-    low = -first
-    reach = [step * (t - 1) + size + 4 for t in tiles]
-    room = np.zeros((n, c, max(h, reach[0]) + low + 8, max(w, reach[1]) + low + 8))
-    room[:, :, low : low + h, low : low + w] = images
-    windows = np.lib.stride_tricks.sliding_window_view(room, (size, size), axis=(2, 3))
-    return windows[:, :, : tiles[0] * step : step, : tiles[1] * step : step]
-
-
 def magnitude_forward(x, weight, padding, shape):
     """The bound's right side, without (C + 22) u."""
     tiles = (-(-shape[2] // 4), -(-shape[3] // 4))
     v = around(abs(BT), abs(cut(x, 6, 4, -padding, tiles)))
     u = around(abs(G), abs(weight))
     y = around(abs(AT), np.einsum("ncyxij,ocij->noyxij", v, u))
-    whole = y.transpose(0, 1, 2, 4, 3, 5).reshape(shape[0], shape[1], 4 * tiles[0], 4 * tiles[1])
-    return whole[:, :, : shape[2], : shape[3]]
+    return joined(y, shape)
 
 
 def magnitude_weight(grad, x, padding):
@@ -129,11 +113,6 @@ def check(shape, outputs, padding, layouts):
     magnitude = magnitude_weight(g64, x64, padding)
     assert_within(grad_w, exact, magnitude, tiles + ROUNDINGS + get_num_threads())
     assert typical(grad_w, exact) < TYPICAL
-
-
-def typical(result, exact):
-    scale = np.linalg.norm(exact)
-    return np.linalg.norm(result - exact) / scale if scale else np.linalg.norm(result)
 
 
 @pytest.fixture
