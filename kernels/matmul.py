@@ -311,6 +311,9 @@ def multiply_finished(
 
     prepared     keeps the packed B
     accumulate   out += a @ b"""
+    if finish is None and prepared is None:
+        _multiply_pair(a, b, out, accumulate)
+        return
     (m, k), n = a.shape, b.shape[1]
     if prepared is None:
         panels = _packed(b)
@@ -345,7 +348,9 @@ def _packed(b: NDArray[Any]) -> NDArray[Any]:
     return panels
 
 
-def _multiply_pair(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
+def _multiply_pair(
+    a: NDArray[Any], b: NDArray[Any], out: NDArray[Any], accumulate: bool = False
+) -> None:
     (m, k), n = a.shape, b.shape[1]
     tasks = get_num_threads() if m * n * k >= SMALL else 1
     count = -(-n // PANEL)
@@ -361,7 +366,10 @@ def _multiply_pair(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
     shape = (m, n, k, int(by_rows), work, work_bytes)
     launch(
         multiply,
-        (a, a_row, a_column, panels, out, out.strides[0], *shape, b, *b.strides, 0, 0),
+        (
+            *(a, a_row, a_column, panels, out, out.strides[0]),
+            *(*shape, b, *b.strides, 0, int(accumulate)),
+        ),
         tasks=tasks,
         later=True,
     )
