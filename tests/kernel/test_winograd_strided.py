@@ -219,13 +219,13 @@ def test_any_shape_within_the_bound(always, in_pieces):
 
 
 LAYERS = [
-    ((16, 16, 32, 32), 32),
-    ((16, 32, 16, 16), 64),
+    ((64, 16, 32, 32), 32),
+    ((64, 32, 16, 16), 64),
     ((4, 64, 32, 32), 128),
     ((9, 128, 16, 16), 256),
     ((36, 256, 8, 8), 512),
     ((1, 128, 56, 56), 128),
-    ((2, 100, 40, 47), 70),
+    ((3, 100, 40, 47), 70),
 ]
 
 
@@ -297,7 +297,7 @@ def test_other_geometry_has_the_right_results_on_whatever_path(stride, padding, 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nonfinite_values_spoil_the_tiles_that_read_them_and_no_others(value):
-    x, weight, grad = (np.ones_like(a) for a in drawn((16, 16, 32, 32), 32, 1))
+    x, weight, grad = (np.ones_like(a) for a in drawn(*LAYERS[0], 1))
     # row 10 is inside the second row of tiles (result rows 4 .. 7 read rows 7 .. 15); column 7 is
     # the last that the first column of tiles reads, and the first of the second
     x[0, 3, 10, 7] = value
