@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import buffers
+from kernels.cache import Kernel
 from kernels.conv_direct import one_step_positions
 from kernels.finish import NO_FINISH, Finish, FinishTable, finish_result
 from kernels.launch_plan import HERE, LaunchPlan, Work
@@ -114,13 +115,14 @@ def forward(
 ) -> None:
     """result (N,O,H,W, channels contiguous) = conv(x, weight), stride 2, finished (dense then)."""
     weight = one_step_positions(weight)
-    facts = (weight.strides, padding, get_num_threads())
+    threads = get_num_threads()
     if in_pieces(weight.shape, result.shape):
         image_bytes = POSITIONS * PHASES * x.shape[1] * 4 * tiles_in(result.shape) // x.shape[0]
         together = max(1, V_BYTES // image_bytes)
         for n in range(0, x.shape[0], together):
             part, to = x[n : n + together], result[n : n + together]
-            way = _by_outputs(part.shape, x.strides, to.shape, result.strides, *facts)
+            shapes = (part.shape, part.strides, to.shape, to.strides)
+            way = _by_outputs(*shapes, weight.strides, padding, threads)
             v = buffers.aligned(way.v_bytes, later=True)
             way.inputs.launch(part, v)
             way.products.launch(weight, v, to)
@@ -129,12 +131,11 @@ def forward(
         return
     u = None if prepared is None else prepared.get("winograd strided")
     if u is None:
-        u = _transformed(weight)
+        u = transformed(strided_weights, weight, turned=False)
         if prepared is not None:
             prepared.keep("winograd strided", u)
-    plan = _by_units(
-        x.shape, x.strides, result.shape, result.strides, padding, facts[-1], finish is not None
-    )
+    shapes = (x.shape, x.strides, result.shape, result.strides)
+    plan = _by_units(*shapes, padding, threads, finish is not None)
     if finish is None:
         plan.launch(x, result, u)
     else:
@@ -152,21 +153,25 @@ def u_position(outer: int, inner: int) -> int:
     return buffers.spread(PHASES * panels(outer) * inner * 64)
 
 
-def _transformed(weight: Array) -> Array:
-    plan, u_bytes = _weight_plan(weight.shape, weight.strides, get_num_threads())
+def transformed(body: Kernel, weight: Array, turned: bool) -> Array:
+    """U as `body` makes it of the weights, turned or not."""
+    plan, u_bytes = _weight_plan(body, weight.shape, weight.strides, turned, get_num_threads())
     u = buffers.aligned(u_bytes, later=True)
     plan.launch(weight, u, beside=True)
     return u
 
 
 @lru_cache(maxsize=512)
-def _weight_plan(shape: Shape, strides: Shape, threads: int) -> tuple[LaunchPlan, int]:
+def _weight_plan(
+    body: Kernel, shape: Shape, strides: Shape, turned: bool, threads: int
+) -> tuple[LaunchPlan, int]:
     """How weights are transformed, and the bytes of U."""
-    outer, inner = shape[:2]
+    outer, inner = (shape[1], shape[0]) if turned else shape[:2]
     tasks = 1 if few(inner, outer) else threads
-    ints = [*weight_ints(strides, inner, outer, False), HERE, u_position(outer, inner), Work()]
-    plan = LaunchPlan(strided_weights, ints, tasks=tasks, work_bytes=tasks * OWN_SCRATCH)
-    return plan, POSITIONS * u_position(outer, inner)
+    u_step = u_position(outer, inner)
+    ints = [*weight_ints(strides, inner, outer, turned), HERE, u_step, Work()]
+    plan = LaunchPlan(body, ints, tasks=tasks, work_bytes=tasks * OWN_SCRATCH)
+    return plan, POSITIONS * u_step
 
 
 @lru_cache(maxsize=512)

@@ -26,6 +26,7 @@ from kernels.winograd_strided import (
     is_strided,
     pays,
     tiles_in,
+    transformed,
     u_position,
 )
 from kernels.winograd_strided_grad_input_loops import (
@@ -39,7 +40,7 @@ from kernels.winograd_strided_grad_input_loops import (
     strided_back_weights,
     strided_windows,
 )
-from kernels.winograd_weights import OWN_SCRATCH, few, weight_ints
+from kernels.winograd_weights import OWN_SCRATCH
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -90,21 +91,9 @@ def grad_input(grad_out: Array, weight: Array, result: Array, accumulate: bool =
             way.windows.launch(part, d)
             way.products.launch(weight, d, to)
         return
-    transform, u_bytes = _weight_plan(weight.shape, weight.strides, threads)
-    u = buffers.aligned(u_bytes, later=True)
-    transform.launch(weight, u, beside=True)
+    u = transformed(strided_back_weights, weight, turned=True)
     shapes = (grad_out.shape, grad_out.strides, result.shape, result.strides)
     _by_units(*shapes, accumulate, threads).launch(grad_out, result, u)
-
-
-@lru_cache(maxsize=512)
-def _weight_plan(shape: Shape, strides: Shape, threads: int) -> tuple[LaunchPlan, int]:
-    """How weights are transformed, and the bytes of U."""
-    inner, outer = shape[:2]
-    tasks = 1 if few(inner, outer) else threads
-    ints = [*weight_ints(strides, inner, outer, True), HERE, u_position(outer, inner), Work()]
-    plan = LaunchPlan(strided_back_weights, ints, tasks=tasks, work_bytes=tasks * OWN_SCRATCH)
-    return plan, POSITIONS * u_position(outer, inner)
 
 
 @lru_cache(maxsize=512)
