@@ -29,7 +29,8 @@ def training_step(
     model: nn.Module, network: Network, batch: int, steps: int = 1, compiled: bool = True
 ) -> Step:
     """A call that trains a network for some steps on one batch and returns the last loss."""
-    return training(model, *random_batch(network, batch), steps, compiled)
+    rate = network.learning_rate
+    return training(model, *random_batch(network, batch), steps, compiled, rate)
 
 
 def training(
@@ -38,10 +39,11 @@ def training(
     labels: NDArray[np.int64],
     steps: int = 1,
     compiled: bool = True,
+    learning_rate: float = LEARNING_RATE,
 ) -> Step:
     """The same for any module and batch."""
     x, y = tg.tensor(images), tg.tensor(labels)
-    optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    optimizer = optim.SGD(model.parameters(), lr=learning_rate, momentum=MOMENTUM)
     model.train()
     if compiled:
         model.compile(fullgraph=True)

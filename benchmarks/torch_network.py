@@ -26,17 +26,23 @@ def training_step(
     network: Network, batch: int, mode: Mode, weights: Weights | None = None
 ) -> Callable[[], float]:
     """A call that trains a network on one batch and returns the loss."""
-    return training(_model(network, mode, weights), *random_batch(network, batch), mode)
+    data = random_batch(network, batch)
+    return training(_model(network, mode, weights), *data, mode, network.learning_rate)
 
 
 def training(
-    model: torch.nn.Module, images: NDArray[np.float32], labels: NDArray[np.int64], mode: Mode
+    model: torch.nn.Module,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    mode: Mode,
+    learning_rate: float = LEARNING_RATE,
 ) -> Callable[[], float]:
     """The same for any module and batch."""
     model.train()
     x, y = mode.place(torch.from_numpy(images)), torch.from_numpy(labels)
     # fused is PyTorch's fastest way to update
-    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)
+    parameters = model.parameters()
+    optimizer = torch.optim.SGD(parameters, lr=learning_rate, momentum=MOMENTUM, fused=True)
 
     def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(model(x), y)
