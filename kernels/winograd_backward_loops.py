@@ -45,7 +45,7 @@ from kernels.winograd_transforms import (
     transform_weight,
     transform_weight_gradient,
 )
-from kernels.winograd_weight_loops import transform_items, write_items
+from kernels.winograd_weight_loops import read_kernels, transform_items, write_items
 
 _prepare = prepare.symbol
 
@@ -85,6 +85,7 @@ def _norm_gradient(ints, y, vectors, relu, n, here, top, buffer):
         transform_gradient,
         transform_output,
         copy_block,
+        read_kernels,
         transform_weight,
         transform_weight_gradient,
         prepare,

@@ -10,7 +10,7 @@ from kernels.winograd_transforms import (
     transform_weight,
     transform_weight_gradient,
 )
-from kernels.winograd_weight_loops import transform_kernels, write_gradients
+from kernels.winograd_weight_loops import read_kernels, transform_kernels, write_gradients
 
 _multiply_rows = multiply_rows.symbol
 _multiply_columns = multiply_columns.symbol
@@ -24,7 +24,7 @@ DU_STEP = PANEL * 64 + 64
 """Between the 36 matrices of a pair of panels' dU."""
 
 
-@kernel(needs=[multiply_rows, copy_block, transform_weight, transform_output])
+@kernel(needs=[multiply_rows, read_kernels, transform_weight, transform_output])
 def few_forward(ints, floats, task, tasks):
     """U -> M -> result, one panel of outputs after the other; V is there.
 

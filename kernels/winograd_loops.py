@@ -17,7 +17,7 @@ from kernels.norm_loops import (
     normalize_some,
     prepare,
 )
-from kernels.packing import copy_block, stage_rows
+from kernels.packing import stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
 from kernels.square import SQUARE_PAYS, add_square, multiply_square
@@ -27,7 +27,7 @@ from kernels.winograd_transforms import (
     transform_output,
     transform_weight,
 )
-from kernels.winograd_weight_loops import transform_items
+from kernels.winograd_weight_loops import read_kernels, transform_items
 
 _multiply_rows = multiply_rows.symbol
 _multiply_columns = multiply_columns.symbol
@@ -277,7 +277,7 @@ def add_unit(
         stage_rows,
         transform_input,
         transform_output,
-        copy_block,
+        read_kernels,
         transform_weight,
         normalize_rows,
         prepare,

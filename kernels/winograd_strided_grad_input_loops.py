@@ -3,7 +3,7 @@
 from kernels.cache import kernel
 from kernels.language import njit
 from kernels.microkernel import multiply_rows
-from kernels.packing import copy_block, stage_rows
+from kernels.packing import stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
 from kernels.winograd_loops import (
@@ -26,7 +26,12 @@ from kernels.winograd_strided_transforms import (
     transform_strided_window,
 )
 from kernels.winograd_transforms import KERNEL
-from kernels.winograd_weight_loops import TOGETHER, items_transform, kernels_transform
+from kernels.winograd_weight_loops import (
+    TOGETHER,
+    items_transform,
+    kernels_transform,
+    read_kernels,
+)
 
 _multiply_rows = multiply_rows.symbol
 _transform_window = transform_strided_window.symbol
@@ -50,7 +55,7 @@ _transform_kernels = kernels_transform(_transform)
 _transform_items = items_transform(_transform_kernels)
 
 
-@kernel(needs=[copy_block, transform_strided_weight_back])
+@kernel(needs=[read_kernels, transform_strided_weight_back])
 def strided_back_weights(ints, floats, task, tasks):
     """U[xi][phase][panel of outputs][input][16] of weights, shared by the tasks."""
     panel = ints[5] * 64
@@ -205,7 +210,9 @@ def strided_windows(ints, floats, task, tasks):
                 )
 
 
-@kernel(needs=[multiply_rows, copy_block, transform_strided_weight_back, transform_strided_pixels])
+@kernel(
+    needs=[multiply_rows, read_kernels, transform_strided_weight_back, transform_strided_pixels]
+)
 def strided_back_products(ints, floats, task, tasks):
     """U -> M -> result, one panel of outputs after the other; D is there.
 

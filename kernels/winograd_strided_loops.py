@@ -3,7 +3,7 @@
 from kernels.cache import kernel
 from kernels.language import njit
 from kernels.microkernel import multiply_rows
-from kernels.packing import copy_block, stage_rows
+from kernels.packing import stage_rows
 from kernels.parallel import share
 from kernels.simd import PANEL, int64_at
 from kernels.winograd_loops import (
@@ -36,7 +36,12 @@ from kernels.winograd_strided_transforms import (
     transform_strided_weight,
 )
 from kernels.winograd_transforms import KERNEL
-from kernels.winograd_weight_loops import TOGETHER, items_transform, kernels_transform
+from kernels.winograd_weight_loops import (
+    TOGETHER,
+    items_transform,
+    kernels_transform,
+    read_kernels,
+)
 
 _multiply_rows = multiply_rows.symbol
 _stage_rows = stage_rows.symbol
@@ -96,7 +101,7 @@ _transform_items = items_transform(_transform_kernels)
 _write_tiles = tile_writer(_transform_output)
 
 
-@kernel(needs=[copy_block, transform_strided_weight])
+@kernel(needs=[read_kernels, transform_strided_weight])
 def strided_weights(ints, floats, task, tasks):
     """U[xi][panel of outputs][phase][input][16] of weights, shared by the tasks."""
     phase = ints[5] * 64
@@ -182,7 +187,7 @@ def strided_inputs(ints, floats, task, tasks):
                 )
 
 
-@kernel(needs=[multiply_rows, copy_block, transform_strided_weight, transform_strided_output])
+@kernel(needs=[multiply_rows, read_kernels, transform_strided_weight, transform_strided_output])
 def strided_products(ints, floats, task, tasks):
     """U -> M -> result, GROUP panels of outputs at a time; V is there.
 

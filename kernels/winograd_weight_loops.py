@@ -3,7 +3,7 @@
 from typing import Any
 
 from kernels.cache import kernel
-from kernels.language import njit
+from kernels.language import njit, words
 from kernels.packing import copy_block
 from kernels.parallel import share
 from kernels.simd import LANES, PANEL, add, load, prefetch, store
@@ -27,6 +27,23 @@ def _ask_for(at, lane_step, k_step, lanes):
     for i in range(runs):
         for j in range(0, min(abs(nbytes), 1024), 64):
             prefetch(at + i * step + (j if nbytes > 0 else -j))
+
+
+@kernel(words(8), needs=[copy_block])
+def read_kernels(source, lane_step, k_step, position_step, inputs, lanes, target, more):
+    """A panel's kernels of up to TOGETHER inputs: target[input][9][16]. If there are more, these
+    are asked for."""
+    if k_step == 36 and position_step == 4:
+        _copy_block(source, 4, lane_step, 9 * inputs, lanes, target, 64, PANEL)
+    else:
+        for k in range(inputs):
+            to = target + k * KERNEL
+            _copy_block(source + k * k_step, position_step, lane_step, 9, lanes, to, 64, PANEL)
+    if more:
+        _ask_for(source + inputs * k_step, lane_step, k_step, lanes)
+
+
+_read_kernels = read_kernels.symbol
 
 
 def kernels_transform(transform: Any) -> Any:
@@ -57,16 +74,8 @@ def kernels_transform(transform: Any) -> Any:
         for first in range(0, inputs, TOGETHER):
             here = min(TOGETHER, inputs - first)
             source = at + first * k_step
-            if k_step == 36 and position_step == 4:
-                _copy_block(source, 4, lane_step, 9 * here, lanes, scratch, 64, PANEL)
-            else:
-                for k in range(here):
-                    to = scratch + k * KERNEL
-                    _copy_block(
-                        source + k * k_step, position_step, lane_step, 9, lanes, to, 64, PANEL
-                    )
-            if first + here < inputs:
-                _ask_for(source + here * k_step, lane_step, k_step, lanes)
+            more = 1 if first + here < inputs else 0
+            _read_kernels(source, lane_step, k_step, position_step, here, lanes, scratch, more)
             transform(scratch, here, turned, target + first * 64, target_position, target_phase)
 
     return kernels
@@ -137,7 +146,7 @@ def transform_items(ints, target, target_position, scratch, task, tasks):
     _transform_items(ints, target, target_position, ints[5] * 64, 0, scratch, task, tasks)
 
 
-@kernel(needs=[copy_block, transform_weight])
+@kernel(needs=[read_kernels, transform_weight])
 def transform_weights(ints, floats, task, tasks):
     """U of weights, shared by the tasks."""
     transform_items(ints, ints[7], ints[8], ints[9] + task * TOGETHER * KERNEL, task, tasks)
