@@ -76,7 +76,8 @@ def _transform(kernels, inputs, turned, target, position_step, phase_step):
 
 @njit(nogil=True)
 def stage_row(ints, n, row, window, buffer):
-    """Stage the windows of a row of tiles: `window` rows of image n, the first row is `row`."""
+    """Stage the windows of a row of tiles: `window` rows of image n, the first of them `row` below
+    FIRST_ROW."""
     _stage_rows(
         ints[SOURCE] + n * ints[SOURCE_IMAGE],
         ints[SOURCE_ROW],
