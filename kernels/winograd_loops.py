@@ -61,7 +61,6 @@ _transform_gradient = transform_gradient.symbol
     BAND_ROWS,
     TILES_IN_IMAGE,
     COLUMNS,
-    TILE_STEP,
     STAGE_ROWS,
     STAGE_COLUMNS,
     STAGE_PIXEL,
@@ -72,7 +71,7 @@ _transform_gradient = transform_gradient.symbol
     PATCH_ROW,
     PATCH_IMAGE,
     OWN,  # where a body's own arguments begin
-) = range(28)
+) = range(27)
 
 
 @njit(nogil=True)
@@ -90,7 +89,7 @@ def unit_of(ints, unit):
 
 @njit(nogil=True)
 def stage_windows(ints, image, n, here, top, buffer, pixel):
-    """Stage the windows of a unit of `image` (address, 4 steps, height, width, channels), in
+    """Stage the 6x6 windows of a unit of `image` (address, 4 steps, height, width, channels), in
     pixels of `pixel` bytes."""
     row = ints[STAGE_COLUMNS] * pixel
     for i in range(here):
@@ -102,7 +101,7 @@ def stage_windows(ints, image, n, here, top, buffer, pixel):
             image[HEIGHT],
             image[WIDTH],
             image[CHANNELS],
-            ints[TILE_STEP] * top + ints[FIRST_ROW],
+            4 * top + ints[FIRST_ROW],
             ints[STAGE_ROWS],
             ints[FIRST_COLUMN],
             ints[STAGE_COLUMNS],

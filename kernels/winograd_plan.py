@@ -36,7 +36,6 @@ class TilePlan:
     count, images             units; images in one
     bands, band_rows          bands in an image; rows of tiles in a band
     unit_tiles                tiles of a whole unit
-    tile_step                 pixels of the source from tile to tile: 4 * stride
     stage_rows, stage_columns           the stage of the source (windows of the tiles), in pixels
     stage_pixel, stage_row, stage_image its distances in bytes
     patch_pixel, patch_row, patch_image the same for the stage of the gradient (4x4 windows)
@@ -52,7 +51,6 @@ class TilePlan:
     bands: int
     band_rows: int
     unit_tiles: int
-    tile_step: int
     stage_rows: int
     stage_columns: int
     stage_pixel: int
@@ -119,7 +117,6 @@ def tile_plan(
         bands,
         band_rows,
         len(rows_of_tiles) * columns,
-        tile_step,
         tile_step * band_rows + overlap,
         tile_step * columns + overlap,
         stage_pixel,
@@ -176,7 +173,7 @@ def unit_ints(
         *(source, n_step, h_step, w_step, c_step, h, w, c),
         *(plan.first_row, plan.first_column),
         *(n, plan.count, plan.images, plan.bands, plan.band_rows),
-        *(plan.tiles_in_image, plan.columns, plan.tile_step),
+        *(plan.tiles_in_image, plan.columns),
         *(plan.stage_rows, plan.stage_columns),
         *(plan.stage_pixel, plan.stage_row, plan.stage_image),
         plan.rows_of_tiles,

@@ -48,8 +48,6 @@ Shape = tuple[int, ...]
 MOST_TILES = 64
 """Output by output, about so many tiles are done at a time: M of a panel (330 KiB) stays in the
 cache."""
-
-
 MANY_WEIGHTS = 2**18
 """So many weights pay even if tiles reach far beyond the result."""
 

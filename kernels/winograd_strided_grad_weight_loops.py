@@ -26,8 +26,8 @@ from kernels.winograd_strided_transforms import (
     transform_strided_weight_gradient,
     transform_strided_window,
 )
+from kernels.winograd_weight_loops import write_kernels
 
-_copy_block = copy_block.symbol
 _multiply_columns = multiply_columns.symbol
 _stage_rows = stage_rows.symbol
 _transform_blocks = transform_strided_blocks.symbol
@@ -176,9 +176,7 @@ def _write(du, du_position, du_phase, inputs, lanes, to, output_step, scratch):
     """dw[output][input][3, 3] of one panel of outputs and up to 16 inputs from
     du[xi][phase][input][16]; `to`: the first input of the panel's first output."""
     _transform_weight_gradient(du, du_position, du_phase, inputs, scratch)
-    for i in range(0, 9 * inputs, PANEL):
-        n = min(PANEL, 9 * inputs - i)
-        _copy_block(scratch + 64 * i, 4, 64, lanes, n, to + 4 * i, output_step, n)
+    write_kernels(scratch, inputs, lanes, to, output_step)
 
 
 @kernel(needs=[multiply_columns, copy_block, transform_strided_weight_gradient])

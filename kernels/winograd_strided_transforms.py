@@ -50,16 +50,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kernels.cache import kernel
-from kernels.language import intrinsic, njit, signature_of, words
+from kernels.language import intrinsic, signature_of, words
 from kernels.microkernel_code import constant
 from kernels.simd import LANES, PANEL, emit_load, emit_store
 from kernels.winograd_transforms import (
     KERNEL,
     Emit,
     input_walk,
-    longer_inside,
     output_walk,
     two_dimensional,
+    weight_walk,
 )
 
 Values = Sequence[Any]
@@ -260,7 +260,7 @@ _block_vector = _by_phases(
 _weight_gradient_vector = _from_phases(
     _Axis(_weight_gradient, (0, 2), _ALL), _Axis(_weight_gradient_single, (1,), _BUT_4)
 )
-_walk_window = input_walk(two_dimensional(_window, ((0, 1, 2), (3, 4)), 5, 5), POINTS)
+_walk_window = input_walk(two_dimensional(_window, ((0, 1, 2), (3, 4)), 5, 5), 4)
 
 
 def _output_walk(rows: int, columns: int) -> Any:
@@ -277,36 +277,8 @@ _walk_single_rows, _walk_single_columns = _output_walk(4, 5), _output_walk(5, 4)
 _walk_single = _output_walk(4, 4)
 
 
-def _phase_walk(vector: Any) -> Any:
-    """The function behind the transforms of a row of tiles, 8 pixels apart, to phases."""
-
-    @njit(nogil=True)
-    def walk(
-        source,
-        row_step,
-        pixel_step,
-        panels,
-        target,
-        position_step,
-        phase_step,
-        panel_step,
-        tiles,
-        tile_step,
-    ):
-        m, m_from, m_to, n, n_from, n_to = longer_inside(
-            panels, 64, panel_step, tiles, 8 * pixel_step, tile_step
-        )
-        for i in range(m):
-            for v in range(0, 4 * PANEL, 4 * LANES):
-                here, to = source + i * m_from + v, target + i * m_to + v
-                for _ in range(n):
-                    vector(here, row_step, pixel_step, to, position_step, phase_step)
-                    here, to = here + n_from, to + n_to
-
-    return walk
-
-
-_walk_input, _walk_blocks = _phase_walk(_input_vector), _phase_walk(_block_vector)
+_walk_input, _walk_blocks = input_walk(_input_vector, 8), input_walk(_block_vector, 8)
+_walk_weight, _walk_weight_back = weight_walk(_weight_vector), weight_walk(_weight_back_vector)
 
 
 @kernel(words(10))
@@ -446,7 +418,16 @@ def transform_strided_window(
     """BT d B of a row of windows of 5x5 pixels, 4 pixels apart; arguments as in
     `transform_input`."""
     _walk_window(
-        source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
+        source,
+        row_step,
+        pixel_step,
+        panels,
+        target,
+        POINTS * position_step,
+        position_step,
+        panel_step,
+        tiles,
+        tile_step,
     )
 
 
@@ -456,11 +437,7 @@ def transform_strided_weight(
 ):
     """All phases of one panel of 3x3 kernels of some inputs: KERNEL bytes apart, and 64 in the
     target."""
-    for v in range(0, 4 * PANEL, 4 * LANES):
-        here, to = source + v, target + v
-        for _ in range(inputs):
-            _weight_vector(here, row_step, column_step, to, position_step, phase_step)
-            here, to = here + KERNEL, to + 64
+    _walk_weight(source, row_step, column_step, inputs, target, position_step, phase_step)
 
 
 @kernel(words(7))
@@ -468,11 +445,7 @@ def transform_strided_weight_back(
     source, row_step, column_step, inputs, target, position_step, phase_step
 ):
     """The same for the input gradient."""
-    for v in range(0, 4 * PANEL, 4 * LANES):
-        here, to = source + v, target + v
-        for _ in range(inputs):
-            _weight_back_vector(here, row_step, column_step, to, position_step, phase_step)
-            here, to = here + KERNEL, to + 64
+    _walk_weight_back(source, row_step, column_step, inputs, target, position_step, phase_step)
 
 
 @kernel(words(5))

@@ -194,28 +194,53 @@ def longer_inside(m, m_from, m_to, n, n_from, n_to):
     return m, m_from, m_to, n, n_from, n_to
 
 
-def input_walk(vector: Any, points: int) -> Any:
-    """The function behind the transforms of a row of tiles, 4 pixels apart, to points x points
-    positions."""
+def input_walk(vector: Any, pixels: int) -> Any:
+    """The function behind the transforms of a row of tiles, `pixels` apart; the intrinsic puts what
+    it makes of a tile at multiples of two steps."""
 
     @njit(nogil=True)
     def walk(
-        source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
+        source,
+        row_step,
+        pixel_step,
+        panels,
+        target,
+        first_step,
+        second_step,
+        panel_step,
+        tiles,
+        tile_step,
     ):
         m, m_from, m_to, n, n_from, n_to = longer_inside(
-            panels, 64, panel_step, tiles, 4 * pixel_step, tile_step
+            panels, 64, panel_step, tiles, pixels * pixel_step, tile_step
         )
         for i in range(m):
             for v in range(0, 4 * PANEL, 4 * LANES):
                 here, to = source + i * m_from + v, target + i * m_to + v
                 for _ in range(n):
-                    vector(here, row_step, pixel_step, to, points * position_step, position_step)
+                    vector(here, row_step, pixel_step, to, first_step, second_step)
                     here, to = here + n_from, to + n_to
 
     return walk
 
 
-_walk_input, _walk_gradient = input_walk(_input_vector, 6), input_walk(_gradient_vector, 6)
+def weight_walk(vector: Any) -> Any:
+    """The function behind the transforms of a panel's kernels of some inputs: KERNEL bytes apart,
+    and 64 in the target."""
+
+    @njit(nogil=True)
+    def walk(source, row_step, column_step, inputs, target, first_step, second_step):
+        for v in range(0, 4 * PANEL, 4 * LANES):
+            here, to = source + v, target + v
+            for _ in range(inputs):
+                vector(here, row_step, column_step, to, first_step, second_step)
+                here, to = here + KERNEL, to + 64
+
+    return walk
+
+
+_walk_input, _walk_gradient = input_walk(_input_vector, 4), input_walk(_gradient_vector, 4)
+_walk_weight = weight_walk(_weight_vector)
 
 
 @kernel(words(9))
@@ -225,7 +250,16 @@ def transform_input(
     """BT d B of a row of 6x6 tiles, 4 pixels apart, the first at `source`, `panels` panels of
     channels: 36 rows of the target, position_step apart, in which tiles are tile_step apart."""
     _walk_input(
-        source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
+        source,
+        row_step,
+        pixel_step,
+        panels,
+        target,
+        6 * position_step,
+        position_step,
+        panel_step,
+        tiles,
+        tile_step,
     )
 
 
@@ -235,7 +269,16 @@ def transform_gradient(
 ):
     """A dy AT of a row of 4x4 tiles."""
     _walk_gradient(
-        source, row_step, pixel_step, panels, target, position_step, panel_step, tiles, tile_step
+        source,
+        row_step,
+        pixel_step,
+        panels,
+        target,
+        6 * position_step,
+        position_step,
+        panel_step,
+        tiles,
+        tile_step,
     )
 
 
@@ -347,11 +390,7 @@ def transform_output(
 def transform_weight(source, row_step, column_step, inputs, target, position_step):
     """G g GT of one panel of 3x3 kernels of some inputs: KERNEL bytes apart, and 64 in the
     target."""
-    for v in range(0, 4 * PANEL, 4 * LANES):
-        here, to = source + v, target + v
-        for _ in range(inputs):
-            _weight_vector(here, row_step, column_step, to, 6 * position_step, position_step)
-            here, to = here + KERNEL, to + 64
+    _walk_weight(source, row_step, column_step, inputs, target, 6 * position_step, position_step)
 
 
 @kernel(words(3))

@@ -93,6 +93,15 @@ transform_kernels = kernels_transform(_transform)
 
 
 @njit(nogil=True)
+def write_kernels(kernels, inputs, lanes, to, output_step):
+    """A panel's kernels[input][9][16] into (O, I, 3, 3): `to` is the first input of the panel's
+    first output, outputs are output_step bytes apart."""
+    for i in range(0, 9 * inputs, PANEL):
+        n = min(PANEL, 9 * inputs - i)
+        _copy_block(kernels + 64 * i, 4, 64, lanes, n, to + 4 * i, output_step, n)
+
+
+@njit(nogil=True)
 def write_gradients(du, du_position, inputs, lanes, to, output_step, scratch):
     """dw[output][input][3, 3] of one panel of outputs and up to 16 inputs from du[xi][input][16].
 
@@ -100,9 +109,7 @@ def write_gradients(du, du_position, inputs, lanes, to, output_step, scratch):
     scratch           16 * KERNEL bytes"""
     for k in range(inputs):
         _transform_weight_gradient(du + k * 64, du_position, scratch + k * KERNEL)
-    for i in range(0, 9 * inputs, PANEL):
-        n = min(PANEL, 9 * inputs - i)
-        _copy_block(scratch + 64 * i, 4, 64, lanes, n, to + 4 * i, output_step, n)
+    write_kernels(scratch, inputs, lanes, to, output_step)
 
 
 def items_transform(kernels: Any) -> Any:
